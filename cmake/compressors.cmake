@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+# Each compressors/NAME.cc is one plug-in. lz4, zstd and copy (the example and
+# test codec) are linked in as uzswap_builtin_compressors; lzo depends on a GPL
+# library and is only ever a shared object loaded on demand, built when liblzo2
+# is there and UZSWAP_LZO is on.
+option(UZSWAP_LZO "build the lzo plug-in (links the GPL liblzo2)" ON)
+
+find_library(LZ4_STATIC liblz4.a REQUIRED)
+find_library(ZSTD_STATIC libzstd.a REQUIRED)
+find_library(LZO_LIBRARY lzo2)
+
+set(PLUGIN_FLAGS -fno-exceptions -fno-rtti -fno-threadsafe-statics)
+file(GLOB BUILTIN_SOURCES CONFIGURE_DEPENDS compressors/*.cc)
+list(FILTER BUILTIN_SOURCES EXCLUDE REGEX "lzo.*\\.cc$|_(test|fuzz|bench)\\.cc$")
+add_library(uzswap_builtin_compressors OBJECT ${BUILTIN_SOURCES})
+target_compile_definitions(uzswap_builtin_compressors PRIVATE UZSWAP_BUILTIN)
+target_compile_options(uzswap_builtin_compressors PRIVATE ${PLUGIN_FLAGS})
+
+if(UZSWAP_LZO AND LZO_LIBRARY AND EXISTS ${CMAKE_SOURCE_DIR}/compressors/lzo.cc)
+  add_library(uzswap-compressor-lzo MODULE compressors/lzo.cc)
+  set_target_properties(uzswap-compressor-lzo PROPERTIES PREFIX ""
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plugins)
+  target_compile_options(uzswap-compressor-lzo PRIVATE ${PLUGIN_FLAGS})
+  target_link_libraries(uzswap-compressor-lzo PRIVATE ${LZO_LIBRARY})
+endif()
+# A plug-in built the way a stranger would build one, for the registry's tests.
+if(EXISTS ${CMAKE_SOURCE_DIR}/compressors/copy.cc)
+  add_library(uzswap-compressor-example MODULE compressors/copy.cc)
+  set_target_properties(uzswap-compressor-example PROPERTIES PREFIX ""
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plugins)
+  target_compile_options(uzswap-compressor-example PRIVATE ${PLUGIN_FLAGS})
+endif()

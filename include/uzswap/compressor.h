@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * uzswap compressor plug-in ABI, version 1.
+ *
+ * A compressor is one constant table of functions. It owns no memory: the
+ * host gives it a workspace (one per CPU, 64-byte aligned) and calls `init`
+ * on it once; after that, compress and decompress run inside page faults of
+ * arbitrary programs, so they must not allocate, lock, log, make system calls
+ * or touch any memory but workspace, source and destination. One workspace is
+ * never used by two threads at the same time.
+ *
+ * A plug-in is a shared object `uzswap-compressor-NAME.so` that exports
+ *     const struct uzswap_compressor *uzswap_compressor_plugin(void);
+ * most easily by UZSWAP_COMPRESSOR_PLUGIN(table). It includes nothing of
+ * uzswap but this file. New members are only ever added at the end of the
+ * struct; the host reads struct_size before it reads them.
+ *
+ * Comes from: the kernel's acomp/scomp algorithms (crypto/acompress.c) and
+ * nbdkit's plug-in ABI.
+ */
+#ifndef UZSWAP_COMPRESSOR_H_
+#define UZSWAP_COMPRESSOR_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define UZSWAP_COMPRESSOR_API_VERSION 1
+
+/* Use the level that the compressor itself calls its default. */
+#define UZSWAP_COMPRESSOR_DEFAULT_LEVEL (-2147483647 - 1)
+
+struct uzswap_compressor {
+  size_t struct_size;   /* sizeof (struct uzswap_compressor) */
+  unsigned api_version; /* UZSWAP_COMPRESSOR_API_VERSION */
+  const char *name;     /* what users write: "lz4", "zstd" ... */
+
+  /* Bytes of workspace for this level; 0 is allowed. Constant per level. */
+  size_t (*workspace_size)(int level);
+
+  /* Makes a zero-filled workspace ready. 0, or EINVAL: level not supported. */
+  int (*init)(void *workspace, size_t workspace_bytes, int level);
+
+  /* Compresses source_bytes bytes. Never writes past destination_bytes.
+   * 0: *produced holds the length. ENOSPC: the result does not fit (the
+   * content is incompressible for the room given). EINVAL: anything else. */
+  int (*compress)(void *workspace, const void *source, size_t source_bytes,
+                  void *destination, size_t destination_bytes,
+                  size_t *produced);
+
+  /* Decompresses exactly destination_bytes bytes from source_bytes bytes.
+   * 0, or EIO: the source is not valid (corrupt, cut, or of another length).
+   * Hostile input must not make it read or write outside the two buffers. */
+  int (*decompress)(void *workspace, const void *source, size_t source_bytes,
+                    void *destination, size_t destination_bytes);
+};
+
+#define UZSWAP_COMPRESSOR_PLUGIN(table)                            \
+  __attribute__((visibility("default"))) const struct              \
+      uzswap_compressor *uzswap_compressor_plugin(void) {          \
+    return &(table);                                               \
+  }
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* UZSWAP_COMPRESSOR_H_ */

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * uzswap: keeps the anonymous memory of this process under a limit.
+ *
+ * A process opens one instance, tells it which anonymous private mappings to
+ * manage, and forwards SIGBUS. From then on cold pages of those mappings are
+ * compressed in place of the frame they had and, past the pool's limit,
+ * written back to a file. Touching such a page faults; uzswap_handle_fault
+ * brings it back on the faulting thread.
+ *
+ * General rules, valid for every call unless it says otherwise:
+ *  - Results are 0 or a negative errno value; errno itself is never touched.
+ *  - Addresses and lengths are bytes; ranges must be page aligned.
+ *  - Calls are safe on any thread and in signal handlers; they block signals
+ *    while they hold locks. They allocate only from memory of uzswap's own.
+ *  - The memory uzswap itself uses (frames of the pool, tables) counts against
+ *    the limit.
+ *
+ * Comes from: mm/zswap.c (engine), mm/userfaultfd.c (how pages are caught).
+ */
+#ifndef UZSWAP_H_
+#define UZSWAP_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define UZSWAP_API __attribute__((visibility("default")))
+
+/* How pages leave memory (see docs/design.md, "A page leaves"). */
+enum uzswap_evict_method {
+  UZSWAP_EVICT_AUTO = 0, /* move while one thread runs, else wp */
+  UZSWAP_EVICT_WP = 1,   /* write-protect a block, compress in place, drop */
+  UZSWAP_EVICT_MOVE = 2, /* UFFDIO_MOVE to staging (Linux 6.8), then compress */
+};
+
+struct uzswap_config {
+  size_t struct_size;       /* sizeof (struct uzswap_config) */
+  uint64_t memory_limit;    /* bytes of RssAnon + RssShmem, all included */
+  const char *compressor;   /* "lz4", "zstd", "lzo"; NULL: "lz4" */
+  int compressor_level;     /* 0: the compressor's default */
+  const char *zpool;        /* "zsmalloc"; NULL: "zsmalloc" */
+  unsigned max_pool_percent;         /* of memory_limit; 0: default */
+  unsigned accept_threshold_percent; /* of the pool's maximum; 0: 90 */
+  const char *backing;      /* directory, file or block device; NULL: none */
+  uint64_t backing_size;    /* bytes; 0: 16 times memory_limit */
+  const char *plugin_dir;   /* where compressor plug-ins are; NULL: none */
+  enum uzswap_evict_method evict;
+};
+
+/* Names and meaning: src/zswap/counters.def and src/pager/counters.def. */
+struct uzswap_stats {
+  uint64_t memory_limit;
+  /* now, in bytes */
+  uint64_t resident_bytes;   /* managed pages in memory */
+  uint64_t staged_bytes;     /* on their way out, still in memory */
+  uint64_t stored_bytes;     /* original size of what is compressed or away */
+  uint64_t pool_bytes;       /* frames of the zpool (pool_total_size) */
+  uint64_t compressed_bytes; /* what the objects in it sum up to */
+  uint64_t device_bytes;     /* original size of what is on the device */
+  uint64_t metadata_bytes;
+  uint64_t unmanaged_bytes;  /* anonymous memory that uzswap cannot move */
+  /* highest so far, in bytes */
+  uint64_t peak_bytes;         /* RssAnon + RssShmem */
+  uint64_t peak_without_bytes; /* what it would have been without uzswap */
+  /* totals */
+  uint64_t faults;          /* served, all kinds */
+  uint64_t faults_zero;     /* first touch */
+  uint64_t faults_soft;     /* page was staged: no decompression */
+  uint64_t pages_in;        /* brought back (prefetched ones included) */
+  uint64_t pages_prefetched;
+  uint64_t pages_out;       /* evicted */
+  uint64_t pages_cancelled; /* written to while on their way out */
+  uint64_t fault_ns;        /* time in fault service, eviction included */
+  uint64_t evict_ns;        /* part of it: making room */
+  uint64_t limit_exceeded;  /* times the limit had to be exceeded */
+  uint64_t pinned_calls;    /* system calls that had a page made resident */
+  /* the engine's, with the kernel's names */
+  uint64_t stored_pages, same_filled_pages, stored_incompressible_pages;
+  uint64_t pool_limit_hit, reject_reclaim_fail, reject_alloc_fail;
+  uint64_t reject_kmemcache_fail, reject_compress_fail, reject_compress_poor;
+  uint64_t decompress_fail, written_back_pages, duplicate_entry;
+  uint64_t zswpout, zswpin, zswpwb, device_in;
+  uint64_t device_write_fail, device_read_fail, pool_limit_exceeded;
+  uint64_t evict_method; /* in use: enum uzswap_evict_method */
+};
+
+/* Opens the one instance of this process. It installs no signal handler and
+ * starts no thread. Not to be called in a signal handler.
+ * -EBUSY: open already. -EINVAL: a value out of range. -ENOENT: no such
+ * compressor. -ENODEV: no such zpool. -ENOSYS, -EPERM: userfaultfd is missing
+ * or forbidden. -EOPNOTSUPP: the kernel's userfaultfd cannot do what is needed
+ * (SIGBUS and write-protect, Linux 5.7). -ENOMEM: no memory, or memory_limit is
+ * below what can work. Others: what opening `backing` said.
+ * `why` (may be NULL) receives a sentence for the user, always terminated. */
+UZSWAP_API int uzswap_open(const struct uzswap_config *config, char *why,
+                           size_t why_bytes);
+/* Brings nothing back: only for a process without managed memory. */
+UZSWAP_API void uzswap_close(void);
+
+/* Manages an anonymous private mapping (present pages keep their content and
+ * become evictable). It may be PROT_NONE. -EINVAL: not aligned or not of that
+ * kind. -ENOMEM. On error the range is as before. */
+UZSWAP_API int uzswap_manage(void *address, size_t length);
+/* Brings every page of the range back and stops managing it (mlock). -ENOMEM:
+ * the limit does not allow it; nothing has changed. */
+UZSWAP_API int uzswap_unmanage(void *address, size_t length);
+/* 1 if any byte of the range is managed. Cheap; takes no lock. */
+UZSWAP_API int uzswap_is_managed(const void *address, size_t length);
+
+/* The VM calls. Each does the raw system call AND keeps the books, atomically
+ * with regard to faults and eviction; each returns what the kernel returns.
+ * Ranges may mix managed and foreign memory. */
+/* manage != 0: manage the new mapping if it is anonymous and private. */
+UZSWAP_API long uzswap_mmap(void *address, size_t length, int prot, int flags,
+                            int fd, long offset, int manage);
+UZSWAP_API long uzswap_munmap(void *address, size_t length);
+UZSWAP_API long uzswap_mprotect(void *address, size_t length, int prot);
+UZSWAP_API long uzswap_mremap(void *old_address, size_t old_length,
+                              size_t new_length, int flags, void *new_address);
+UZSWAP_API long uzswap_madvise(void *address, size_t length, int advice);
+/* The kernel's brk: returns the resulting break; growth is managed. */
+UZSWAP_API long uzswap_brk(void *new_break);
+
+/* Makes [address, address + length) resident and keeps it so until the same
+ * range is unpinned, so that the kernel may read and write it. Not managed
+ * parts are skipped. Pins count. Uses no vector registers when everything is
+ * resident; returns 1 if any page had to be brought in, else 0. A page that
+ * cannot be brought in (-EIO) is left for the system call to meet. */
+UZSWAP_API int uzswap_pin(const void *address, size_t length);
+UZSWAP_API void uzswap_unpin(const void *address, size_t length);
+
+/* To be called from the SIGBUS handler with si_addr (all signals that the
+ * program can handle blocked, alternate stack not managed). 0: served, return
+ * from the handler. -ENOENT: not uzswap's: a genuine bus error. -EIO: the
+ * page's content is lost (device error); the reason has been logged. */
+UZSWAP_API int uzswap_handle_fault(void *address);
+
+/* Around a fork that copies memory, signals blocked. After PrepareFork no other
+ * thread is in uzswap; the child's copy is cut loose from the parent (own
+ * userfaultfd, own backing file) by ChildAfterFork, which must run before
+ * anything else does. It returns what uzswap_open could return. */
+UZSWAP_API void uzswap_prepare_fork(void);
+UZSWAP_API void uzswap_parent_after_fork(void);
+UZSWAP_API int uzswap_child_after_fork(void);
+
+/* Evicts every unpinned page that it can; returns how many went. For tests
+ * (chaos) and for MADV_PAGEOUT. */
+UZSWAP_API size_t uzswap_evict_all(void);
+
+UZSWAP_API void uzswap_get_stats(struct uzswap_stats *stats);
+
+/* The descriptors uzswap holds, for hiding them from the program. Returns how
+ * many were put into fds (at most capacity). All are at or above 900 unless
+ * RLIMIT_NOFILE is lower. */
+UZSWAP_API size_t uzswap_descriptors(int *fds, size_t capacity);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* UZSWAP_H_ */

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/os.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+namespace uzswap::os {
+namespace {
+
+int64_t Raw(const void* pointer) { return reinterpret_cast<int64_t>(pointer); }
+
+constexpr uint64_t Bit(int signal) { return uint64_t{1} << (signal - 1); }
+constexpr uint64_t kSynchronous = Bit(SIGBUS) | Bit(SIGSEGV) | Bit(SIGSYS) |
+                                  Bit(SIGILL) | Bit(SIGFPE) | Bit(SIGTRAP);
+
+}  // namespace
+
+Result<void*> Map(size_t bytes, bool sparse) {
+  DCHECK(bytes % kPageSize == 0);
+  const int64_t r = Syscall(
+      SYS_mmap, 0, static_cast<int64_t>(bytes), PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS | (sparse ? MAP_NORESERVE : 0), -1, 0);
+  if (r < 0) return Status::FromReturn(r);
+  if (sparse) {
+    // A core dump of the sparse tables would be as large as the address space.
+    (void)Syscall(SYS_madvise, r, static_cast<int64_t>(bytes), MADV_DONTDUMP);
+    // One touched byte must not make a huge page resident.
+    (void)Syscall(SYS_madvise, r, static_cast<int64_t>(bytes), MADV_NOHUGEPAGE);
+  }
+  return reinterpret_cast<void*>(r);
+}
+
+Status Unmap(void* address, size_t bytes) {
+  return Status::FromReturn(
+      Syscall(SYS_munmap, Raw(address), static_cast<int64_t>(bytes)));
+}
+
+Status Drop(void* address, size_t bytes) {
+  return Status::FromReturn(Syscall(SYS_madvise, Raw(address),
+                                    static_cast<int64_t>(bytes),
+                                    MADV_DONTNEED));
+}
+
+Status FutexWait(const void* word, uint32_t expected, int64_t timeout_ns) {
+  timespec timeout{.tv_sec = timeout_ns / 1000000000,
+                   .tv_nsec = timeout_ns % 1000000000};
+  return Status::FromReturn(Syscall(SYS_futex, Raw(word), FUTEX_WAIT_PRIVATE,
+                                    expected,
+                                    timeout_ns < 0 ? 0 : Raw(&timeout)));
+}
+
+void FutexWake(const void* word, int count) {
+  (void)Syscall(SYS_futex, Raw(word), FUTEX_WAKE_PRIVATE, count);
+}
+
+Status PRead(int fd, void* to, size_t bytes, uint64_t offset) {
+  auto* p = static_cast<std::byte*>(to);
+  while (bytes > 0) {
+    const int64_t r = Syscall(SYS_pread64, fd, Raw(p),
+                              static_cast<int64_t>(bytes),
+                              static_cast<int64_t>(offset));
+    if (r == -EINTR) continue;
+    if (r < 0) return Status::FromReturn(r);
+    if (r == 0) return Status::Error(EIO);
+    p += r;
+    offset += static_cast<uint64_t>(r);
+    bytes -= static_cast<size_t>(r);
+  }
+  return kOk;
+}
+
+Status PWrite(int fd, const void* from, size_t bytes, uint64_t offset) {
+  auto* p = static_cast<const std::byte*>(from);
+  while (bytes > 0) {
+    const int64_t r = Syscall(SYS_pwrite64, fd, Raw(p),
+                              static_cast<int64_t>(bytes),
+                              static_cast<int64_t>(offset));
+    if (r == -EINTR) continue;
+    if (r < 0) return Status::FromReturn(r);
+    if (r == 0) return Status::Error(EIO);
+    p += r;
+    offset += static_cast<uint64_t>(r);
+    bytes -= static_cast<size_t>(r);
+  }
+  return kOk;
+}
+
+Result<size_t> ReadFile(int fd, char* to, size_t capacity) {
+  for (;;) {
+    const int64_t r = Syscall(SYS_pread64, fd, Raw(to),
+                              static_cast<int64_t>(capacity), 0);
+    if (r == -EINTR) continue;
+    if (r < 0) return Status::FromReturn(r);
+    return static_cast<size_t>(r);
+  }
+}
+
+void WriteAll(int fd, const char* text, size_t bytes) {
+  while (bytes > 0) {
+    const int64_t r =
+        Syscall(SYS_write, fd, Raw(text), static_cast<int64_t>(bytes));
+    if (r == -EINTR) continue;
+    if (r <= 0) return;
+    text += r;
+    bytes -= static_cast<size_t>(r);
+  }
+}
+
+Result<int> Open(const char* path, int flags, int mode) {
+  const int64_t r =
+      Syscall(SYS_openat, AT_FDCWD, Raw(path), flags | O_CLOEXEC, mode);
+  if (r < 0) return Status::FromReturn(r);
+  return static_cast<int>(r);
+}
+
+void Close(int fd) { (void)Syscall(SYS_close, fd); }
+
+uint64_t MonotonicNs() {
+  timespec now{};
+  (void)Syscall(SYS_clock_gettime, CLOCK_MONOTONIC, Raw(&now));
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000u +
+         static_cast<uint64_t>(now.tv_nsec);
+}
+
+unsigned CurrentCpu() {
+  // The kernel keeps (node << 12 | cpu) in the limit of this descriptor; the
+  // vDSO's getcpu reads it the same way.
+  uint32_t value = 0;
+  asm volatile("lsl %1, %0" : "=r"(value) : "r"(0x7bu) : "cc");
+  return value & 0xfff;
+}
+
+unsigned CpuCount() {
+  // Possible CPUs, not this thread's affinity: a thread may be moved later.
+  static constinit unsigned count = 0;
+  if (count != 0) return count;
+  uint64_t mask[kMaxCpus / 64] = {};
+  const int64_t r =
+      Syscall(SYS_sched_getaffinity, 0, sizeof(mask), Raw(mask));
+  unsigned last = 0;
+  for (unsigned cpu = 0; r > 0 && cpu < kMaxCpus; ++cpu) {
+    if ((mask[cpu / 64] >> (cpu % 64) & 1) != 0) last = cpu;
+  }
+  count = last + 1;
+  return count;
+}
+
+int ThreadId() { return static_cast<int>(Syscall(SYS_gettid)); }
+int ProcessId() { return static_cast<int>(Syscall(SYS_getpid)); }
+void Yield() { (void)Syscall(SYS_sched_yield); }
+
+uint64_t BlockSignals() {
+  const uint64_t block = ~kSynchronous;
+  uint64_t old = 0;
+  (void)Syscall(SYS_rt_sigprocmask, SIG_BLOCK, Raw(&block), Raw(&old),
+                sizeof(old));
+  return old;
+}
+
+void RestoreSignals(uint64_t old_mask) {
+  (void)Syscall(SYS_rt_sigprocmask, SIG_SETMASK, Raw(&old_mask), 0,
+                sizeof(old_mask));
+}
+
+void Abort() {
+  struct {
+    void* handler;
+    uint64_t flags;
+    void* restorer;
+    uint64_t mask;
+  } action{};
+  const uint64_t none = ~Bit(SIGABRT);
+  (void)Syscall(SYS_rt_sigaction, SIGABRT, Raw(&action), 0, sizeof(none));
+  (void)Syscall(SYS_rt_sigprocmask, SIG_SETMASK, Raw(&none), 0, sizeof(none));
+  (void)Syscall(SYS_tgkill, ProcessId(), ThreadId(), SIGABRT);
+  Exit(134);
+}
+
+void Exit(int code) {
+  for (;;) (void)Syscall(SYS_exit_group, code);
+}
+
+}  // namespace uzswap::os

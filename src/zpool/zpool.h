@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// A zpool packs objects of 1 … kPageSize bytes into page frames. It hides one
+// decision: how. After the kernel's zpool layer (mm/zpool.c, obj_read_begin /
+// obj_read_end / obj_write era). It does its own locking, never calls up,
+// never evicts (that is zswap's business), and takes frames from the system.
+#ifndef UZSWAP_ZPOOL_ZPOOL_H_
+#define UZSWAP_ZPOOL_ZPOOL_H_
+
+#include <cstddef>
+#include <span>
+
+#include "base/arena.h"
+#include "base/page.h"
+#include "base/status.h"
+
+namespace uzswap {
+
+// Names one allocated object; stays valid while the object is moved. Zero is
+// never a handle.
+enum class Handle : uint64_t {};
+inline constexpr Handle kNoHandle{0};
+
+class Zpool {
+ public:
+  // EINVAL: zero bytes. ENOSPC: larger than this zpool can ever hold. ENOMEM:
+  // the system has no memory. On error nothing has changed.
+  virtual Result<Handle> Allocate(ByteCount bytes) = 0;
+  // REQUIRES: handle came from Allocate, was not freed, has no open read.
+  virtual void Free(Handle handle) = 0;
+  // Copies bytes into the object. REQUIRES: bytes.size() <= allocated size.
+  virtual void Write(Handle handle, std::span<const std::byte> bytes) = 0;
+  // The object's first `bytes` bytes, readable until ReadEnd; the object does
+  // not move meanwhile, other objects may be freed. `scratch` may be used when
+  // the object is not contiguous. Readers may be many and may sleep.
+  virtual std::span<const std::byte> ReadBegin(Handle handle, ByteCount bytes,
+                                               MutablePage scratch) = 0;
+  virtual void ReadEnd(Handle handle) = 0;
+
+  // Frames held now (exact at quiescence; includes free ones kept for reuse).
+  virtual PageCount total_pages() const = 0;
+  // Descriptors, handle words and lists, in bytes (not in total_pages).
+  virtual ByteCount metadata_bytes() const = 0;
+  virtual const char* name() const = 0;
+
+  // Fork: no operation may be in flight; the child owns a copy of everything.
+  virtual void LockAll() = 0;
+  virtual void UnlockAll() = 0;
+  virtual void ResetLocksInChild() = 0;
+
+  // Walks everything; dies at the first broken invariant. For tests and for
+  // debug builds at quiet points.
+  virtual void CheckInvariants() = 0;
+  // Gives all memory back, allocated objects included (an exiting process has
+  // no use for them). The object is gone afterwards.
+  virtual void Destroy() = 0;
+
+ protected:
+  ~Zpool() = default;
+};
+
+// "zsmalloc" (more to come). ENOENT: no such zpool. ENOMEM. The object lives in
+// memory of its own until Destroy().
+Result<Zpool*> CreateZpool(const char* name);
+bool ZpoolExists(const char* name);
+// nullptr after the last.
+const char* ZpoolName(unsigned index);
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_ZPOOL_ZPOOL_H_

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine: slot → entry → pool. Semantics are those of mm/zswap.c (newest
+// kernels), with one difference on purpose: Store never refuses. What cannot be
+// kept compressed is kept raw; what the pool has no room for goes to the
+// device; with no room there either, the limit is exceeded, visibly (a counter,
+// one warning), and nothing is lost.
+//
+// Threads: every call is safe from any thread. Two calls on the SAME slot must
+// not run at the same time (the kernel's folio lock; the pager owns the page
+// while it calls); writeback, which zswap starts by itself, is made safe
+// against them inside.
+// Signals: callers block signals (uzswap is never re-entered on a thread).
+#ifndef UZSWAP_ZSWAP_ZSWAP_H_
+#define UZSWAP_ZSWAP_ZSWAP_H_
+
+#include <uzswap/compressor.h>
+
+#include "base/page.h"
+#include "base/status.h"
+#include "device/device.h"
+
+namespace uzswap {
+
+struct ZswapConfig {
+  const uzswap_compressor* compressor;  // resolved before (never by name here)
+  int level;
+  const char* zpool;
+  Device* device;               // owned by the caller; nullptr: no backing store
+  PageCount total_pages;        // what max_pool_percent is a percentage of
+  unsigned max_pool_percent;    // 1 … 100
+  unsigned accept_threshold_percent;  // 1 … 100, of the maximum
+};
+
+struct ZswapStats {
+#define UZSWAP_COUNTER(name, text) uint64_t name;
+#include "zswap/counters.def"
+#undef UZSWAP_COUNTER
+  PageCount stored_pages;      // entries, wherever their content is
+  PageCount pool_pages;        // frames of the zpool: pool_total_size / 4096
+  PageCount same_filled;       // entries now
+  PageCount incompressible;    // entries now: stored_incompressible_pages
+  PageCount compressed;        // entries now, compressed in the pool
+  ByteCount compressed_bytes;  // their length
+  PageCount on_device;         // entries now
+  ByteCount metadata_bytes;    // table, entries, contexts, zpool descriptors
+};
+
+class Zswap {
+ public:
+  // ENOENT: unknown zpool. EINVAL: a percentage out of range. ENOMEM.
+  static Result<Zswap*> Create(const ZswapConfig& config);
+  void Destroy();
+
+  // Keeps the page under slot; an older version is gone before anything can
+  // fail (B3). ENOMEM only when not even an entry could be had: the page is
+  // then NOT stored and the caller keeps it.
+  Status Store(Slot slot, ConstPage page);
+  // Exclusive: the page is given back and the entry freed. ENOENT: not here.
+  // EIO: the content could not be had; the entry stays, the page is undefined.
+  Status Load(Slot slot, MutablePage page);
+  bool Contains(Slot slot);
+  // Forgets [first, first + count). Cheap where nothing is stored.
+  void Invalidate(Slot first, PageCount count);
+  // The content of `from` is now called `to` (mremap). REQUIRES: `to` is empty.
+  void Rename(Slot from, Slot to);
+
+  // Writes back up to `pages` of the coldest pool pages now. Returns how many
+  // went. The same shrinker runs by itself when the pool is full.
+  PageCount Shrink(PageCount pages);
+
+  // Frames plus metadata, cheap: for the budget, called on every fault.
+  PageCount memory_pages() const;
+  // Changes what max_pool_percent refers to.
+  void SetTotalPages(PageCount total_pages);
+  ZswapStats Stats();
+
+  // Fork: between PrepareFork and one of the other two no call may be made; the
+  // caller guarantees that none is in flight either.
+  void PrepareFork();
+  void ParentAfterFork();
+  Status ChildAfterFork();
+
+  void CheckInvariants();
+
+ private:
+  Zswap() = default;
+  struct Impl;
+  Impl* impl_;
+  friend struct Impl;
+};
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_ZSWAP_ZSWAP_H_
