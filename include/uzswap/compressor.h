@@ -11,9 +11,11 @@
  *
  * A plug-in is a shared object `uzswap-compressor-NAME.so` that exports
  *     const struct uzswap_compressor *uzswap_compressor_plugin(void);
- * most easily by UZSWAP_COMPRESSOR_PLUGIN(table). It includes nothing of
- * uzswap but this file. New members are only ever added at the end of the
- * struct; the host reads struct_size before it reads them.
+ * most easily by writing its table as
+ *     UZSWAP_COMPRESSOR(NAME) = { sizeof(struct uzswap_compressor), ... };
+ * It includes nothing of uzswap but this file. New members are only ever added
+ * at the end of the struct; the host reads struct_size before it reads them.
+ * docs/compressors.md is a walk through an example.
  *
  * Comes from: the kernel's acomp/scomp algorithms (crypto/acompress.c) and
  * nbdkit's plug-in ABI.
@@ -33,15 +35,22 @@ extern "C" {
 /* Use the level that the compressor itself calls its default. */
 #define UZSWAP_COMPRESSOR_DEFAULT_LEVEL (-2147483647 - 1)
 
+/* The host compresses single pages: source_bytes of compress is 1 ... this.
+ * A plug-in may answer EINVAL to more. */
+#define UZSWAP_COMPRESSOR_MAX_BYTES 4096
+
 struct uzswap_compressor {
   size_t struct_size;   /* sizeof (struct uzswap_compressor) */
   unsigned api_version; /* UZSWAP_COMPRESSOR_API_VERSION */
   const char *name;     /* what users write: "lz4", "zstd" ... */
 
-  /* Bytes of workspace for this level; 0 is allowed. Constant per level. */
+  /* Bytes of workspace for this level; 0 is allowed, also as the answer for a
+   * level that init refuses. Constant per level. */
   size_t (*workspace_size)(int level);
 
-  /* Makes a zero-filled workspace ready. 0, or EINVAL: level not supported. */
+  /* Makes a zero-filled workspace ready. 0, or EINVAL: level not supported.
+   * Called inside faults too, when a CPU compresses for the first time: the
+   * rules above hold, and a level that was accepted once is always accepted. */
   int (*init)(void *workspace, size_t workspace_bytes, int level);
 
   /* Compresses source_bytes bytes. Never writes past destination_bytes.
@@ -58,11 +67,33 @@ struct uzswap_compressor {
                     void *destination, size_t destination_bytes);
 };
 
+/* What a plug-in exports; never absent, never different from call to call. */
+__attribute__((visibility("default"))) const struct uzswap_compressor *
+uzswap_compressor_plugin(void);
+
 #define UZSWAP_COMPRESSOR_PLUGIN(table)                            \
-  __attribute__((visibility("default"))) const struct              \
-      uzswap_compressor *uzswap_compressor_plugin(void) {          \
+  const struct uzswap_compressor *uzswap_compressor_plugin(void) { \
     return &(table);                                               \
   }
+
+/* Begins the definition of the table uzswap_compressor_NAME (without quotes)
+ * and exports it: as the plug-in of this shared object, or, in the files that
+ * uzswap links in (UZSWAP_BUILTIN), as a hidden symbol. */
+#ifdef UZSWAP_BUILTIN
+#define UZSWAP_COMPRESSOR_EXPORT_(table)
+#else
+#define UZSWAP_COMPRESSOR_EXPORT_(table) UZSWAP_COMPRESSOR_PLUGIN(table)
+#endif
+#ifdef __cplusplus
+#define UZSWAP_EXTERN_C_ extern "C"
+#else
+#define UZSWAP_EXTERN_C_ extern
+#endif
+#define UZSWAP_COMPRESSOR(NAME)                                        \
+  UZSWAP_EXTERN_C_ __attribute__((visibility("hidden")))               \
+  const struct uzswap_compressor uzswap_compressor_##NAME;             \
+  UZSWAP_COMPRESSOR_EXPORT_(uzswap_compressor_##NAME)                  \
+  const struct uzswap_compressor uzswap_compressor_##NAME
 
 #ifdef __cplusplus
 }

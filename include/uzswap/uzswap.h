@@ -86,6 +86,7 @@ struct uzswap_stats {
   uint64_t zswpout, zswpin, zswpwb, device_in;
   uint64_t device_write_fail, device_read_fail, pool_limit_exceeded;
   uint64_t evict_method; /* in use: enum uzswap_evict_method */
+  uint64_t compressed_bytes_in, compressed_bytes_out; /* ratio, all stores */
 };
 
 /* Opens the one instance of this process. It installs no signal handler and

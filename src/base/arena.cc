@@ -6,6 +6,11 @@ namespace {
 
 constexpr size_t kChunkBytes = 64 * 1024;
 
+char* AlignUp(char* p, size_t align) {
+  const auto at = reinterpret_cast<uintptr_t>(p);
+  return reinterpret_cast<char*>((at + align - 1) & ~(uintptr_t{align} - 1));
+}
+
 }  // namespace
 
 constinit LockClass Arena::lock_class_{"arena"};
@@ -13,29 +18,36 @@ constinit LockClass Arena::lock_class_{"arena"};
 void* Arena::Allocate(size_t bytes, size_t align) {
   DCHECK(align != 0 && (align & (align - 1)) == 0 && align <= kPageSize);
   ScopedLock lock(mutex_);
-  auto place = [&]() UZSWAP_NO_THREAD_SAFETY_ANALYSIS -> void* {
-    const auto begin = reinterpret_cast<uintptr_t>(free_begin_);
-    const uintptr_t at = (begin + align - 1) & ~(uintptr_t{align} - 1);
-    if (free_begin_ == nullptr ||
-        at + bytes > reinterpret_cast<uintptr_t>(free_end_)) {
-      return nullptr;
+  if (free_begin_ != nullptr) {
+    char* at = AlignUp(free_begin_, align);
+    if (at <= free_end_ && bytes <= static_cast<size_t>(free_end_ - at)) {
+      free_begin_ = at + bytes;
+      return at;
     }
-    free_begin_ = reinterpret_cast<char*>(at + bytes);
-    return reinterpret_cast<void*>(at);
-  };
-  if (void* p = place()) return p;
-  size_t chunk_bytes = PageCeil(bytes + align + sizeof(Chunk));
-  if (chunk_bytes < kChunkBytes) chunk_bytes = kChunkBytes;
-  const Result<void*> mapped = os::Map(chunk_bytes);
+  }
+  // What is large gets a chunk of its own, so that the rest of the current
+  // chunk is not lost.
+  const bool own_chunk = bytes > kChunkBytes / 4;
+  Chunk* chunk = MapChunk(own_chunk ? PageCeil(bytes + align + sizeof(Chunk))
+                                    : kChunkBytes);
+  if (chunk == nullptr) return nullptr;
+  char* at = AlignUp(reinterpret_cast<char*>(chunk + 1), align);
+  if (!own_chunk) {
+    free_begin_ = at + bytes;
+    free_end_ = reinterpret_cast<char*>(chunk) + chunk->bytes;
+  }
+  return at;
+}
+
+Arena::Chunk* Arena::MapChunk(size_t bytes) {
+  const Result<void*> mapped = os::Map(bytes);
   if (!mapped.ok()) return nullptr;
-  bytes_mapped_.fetch_add(chunk_bytes, std::memory_order_relaxed);
+  bytes_mapped_.fetch_add(bytes, std::memory_order_relaxed);
   auto* chunk = static_cast<Chunk*>(mapped.value());
   chunk->next = chunks_;
-  chunk->bytes = chunk_bytes;
+  chunk->bytes = bytes;
   chunks_ = chunk;
-  free_begin_ = reinterpret_cast<char*>(chunk + 1);
-  free_end_ = reinterpret_cast<char*>(chunk) + chunk_bytes;
-  return place();
+  return chunk;
 }
 
 void Arena::Release() {

@@ -48,6 +48,9 @@ class Arena {
     Chunk* next;
     size_t bytes;
   };
+  // Nullptr when the system has no memory.
+  Chunk* MapChunk(size_t bytes) UZSWAP_REQUIRES(mutex_);
+
   static LockClass lock_class_;
   Mutex mutex_{lock_class_};
   Chunk* chunks_ UZSWAP_GUARDED_BY(mutex_) = nullptr;

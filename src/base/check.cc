@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/check.h"
 
+#include <string.h>
+
 #include "base/os.h"
 
 namespace uzswap {
@@ -57,10 +59,15 @@ const char* Line::c_str() {
 }
 
 void Log(Line& line) {
-  Line whole;
-  whole << "uzswap: " << line.c_str() << "\n";
-  const char* text = whole.c_str();
-  os::WriteAll(2, text, whole.size());
+  // Larger than a full Line, so that the end of the line is never cut off.
+  char whole[sizeof(Line) + 16];
+  constexpr char kPrefix[] = "uzswap: ";
+  size_t size = sizeof(kPrefix) - 1;
+  memcpy(whole, kPrefix, size);
+  memcpy(whole + size, line.c_str(), line.size());
+  size += line.size();
+  whole[size++] = '\n';
+  os::WriteAll(2, whole, size);
 }
 
 void Log(const char* text) {

@@ -16,6 +16,7 @@ namespace uzswap {
 class Line {
  public:
   Line& operator<<(const char* s);
+  Line& operator<<(char) = delete;  // would be written as a number
   Line& operator<<(uint64_t v);
   Line& operator<<(int64_t v);
   Line& operator<<(int v) { return *this << static_cast<int64_t>(v); }
@@ -46,21 +47,21 @@ DeathHook SetDeathHook(DeathHook hook);
 
 }  // namespace uzswap
 
-#define CHECK(condition)                                        \
-  do {                                                          \
-    if (!(condition)) [[unlikely]] {                            \
-      ::uzswap::DieAtCheck(__FILE__, __LINE__, #condition);     \
-    }                                                           \
+#define CHECK(condition)                                    \
+  do {                                                      \
+    if (!(condition)) [[unlikely]] {                        \
+      ::uzswap::DieAtCheck(__FILE__, __LINE__, #condition); \
+    }                                                       \
   } while (0)
 
 #ifdef UZSWAP_DEBUG
 #define DCHECK(condition) CHECK(condition)
 #else
-#define DCHECK(condition)      \
-  do {                         \
-    if (false) {               \
-      (void)(condition);       \
-    }                          \
+#define DCHECK(condition) \
+  do {                    \
+    if (false) {          \
+      (void)(condition);  \
+    }                     \
   } while (0)
 #endif
 

@@ -28,8 +28,7 @@ void Mutex::LockSlow() {
 
 void Mutex::WakeOne() { os::FutexWake(&word_, 1); }
 
-void RwLock::LockShared() {
-  lockdep::AcquireShared(*class_, this);
+void RwLock::LockSharedSlow() {
   for (int spins = 0;; ++spins) {
     uint32_t word = word_.load(std::memory_order_relaxed);
     if ((word & (kWriter | kWaiting)) == 0) {
@@ -52,8 +51,7 @@ void RwLock::UnlockShared() {
   if (before == (kWaiting | 1)) os::FutexWake(&word_, 1 << 30);
 }
 
-void RwLock::Lock() {
-  lockdep::Acquire(*class_, this);
+void RwLock::LockSlow() {
   for (int spins = 0;; ++spins) {
     uint32_t word = word_.load(std::memory_order_relaxed);
     if ((word & ~kWaiting) == 0) {

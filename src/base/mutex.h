@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Futex locks with Clang thread-safety annotations and lock classes.
 //
-// They are usable in signal handlers as long as the duty of design.md section
-// 3 is kept: every path that takes one runs with signals blocked, so a thread
-// never meets its own lock. A lock belongs to a LockClass (as in Linux
+// They are usable in signal handlers as long as rule F4 of docs/design.md is
+// kept: every path that takes one runs with signals blocked, so a thread never
+// meets its own lock. A lock belongs to a LockClass (as in Linux
 // lockdep: one class for all locks of one kind); in debug builds lockdep.h
 // records the order of classes and dies on an inversion.
 #ifndef UZSWAP_BASE_MUTEX_H_
@@ -64,13 +64,35 @@ class UZSWAP_CAPABILITY("rwlock") RwLock {
   RwLock(const RwLock&) = delete;
   RwLock& operator=(const RwLock&) = delete;
 
-  void LockShared() UZSWAP_ACQUIRE_SHARED();
+  void LockShared() UZSWAP_ACQUIRE_SHARED() {
+    lockdep::AcquireShared(*class_, this);
+    uint32_t word = word_.load(std::memory_order_relaxed);
+    if ((word & (kWriter | kWaiting)) != 0 ||
+        !word_.compare_exchange_strong(word, word + 1,
+                                       std::memory_order_acquire)) {
+      LockSharedSlow();
+    }
+  }
   void UnlockShared() UZSWAP_RELEASE_SHARED();
-  void Lock() UZSWAP_ACQUIRE();
+  void Lock() UZSWAP_ACQUIRE() {
+    lockdep::Acquire(*class_, this);
+    uint32_t free = 0;
+    if (!word_.compare_exchange_strong(free, kWriter,
+                                       std::memory_order_acquire)) {
+      LockSlow();
+    }
+  }
   void Unlock() UZSWAP_RELEASE();
+  // Some thread holds it exclusively (a debug check, not a decision).
+  void AssertHeld() const UZSWAP_ASSERT_CAPABILITY() {
+    DCHECK((word_.load(std::memory_order_relaxed) & kWriter) != 0);
+  }
   void ResetInChild() { word_.store(0, std::memory_order_relaxed); }
 
  private:
+  void LockSharedSlow();
+  void LockSlow();
+
   static constexpr uint32_t kWriter = 0x80000000;   // held exclusively
   static constexpr uint32_t kWaiting = 0x40000000;  // a writer waits
   std::atomic<uint32_t> word_{0};                   // flags | reader count

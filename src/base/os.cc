@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include <atomic>
+
 namespace uzswap::os {
 namespace {
 
@@ -17,6 +19,38 @@ int64_t Raw(const void* pointer) { return reinterpret_cast<int64_t>(pointer); }
 constexpr uint64_t Bit(int signal) { return uint64_t{1} << (signal - 1); }
 constexpr uint64_t kSynchronous = Bit(SIGBUS) | Bit(SIGSEGV) | Bit(SIGSYS) |
                                   Bit(SIGILL) | Bit(SIGFPE) | Bit(SIGTRAP);
+
+// One more than the highest CPU that this machine can ever have, from a list
+// such as "0-3,8-11"; 0 if there is no such file.
+unsigned PossibleCpus() {
+  const Result<int> fd = Open("/sys/devices/system/cpu/possible", O_RDONLY, 0);
+  if (!fd.ok()) return 0;
+  char text[256];
+  const Result<size_t> size = ReadFile(fd.value(), text, sizeof(text));
+  Close(fd.value());
+  if (!size.ok()) return 0;
+  unsigned highest = 0;
+  unsigned number = 0;
+  bool any = false;
+  for (size_t i = 0; i < size.value(); ++i) {
+    const bool digit = text[i] >= '0' && text[i] <= '9';
+    number = digit ? number * 10 + static_cast<unsigned>(text[i] - '0') : 0;
+    any |= digit;
+    if (number > highest) highest = number;
+  }
+  return any ? highest + 1 : 0;
+}
+
+// Only second best: a thread may be moved to a CPU that is forbidden now.
+unsigned HighestCpuOfThread() {
+  uint64_t mask[kMaxCpus / 64] = {};
+  const int64_t r = Syscall(SYS_sched_getaffinity, 0, sizeof(mask), Raw(mask));
+  unsigned highest = 0;
+  for (unsigned cpu = 0; r > 0 && cpu < kMaxCpus; ++cpu) {
+    if ((mask[cpu / 64] >> (cpu % 64) & 1) != 0) highest = cpu;
+  }
+  return highest;
+}
 
 }  // namespace
 
@@ -41,9 +75,8 @@ Status Unmap(void* address, size_t bytes) {
 }
 
 Status Drop(void* address, size_t bytes) {
-  return Status::FromReturn(Syscall(SYS_madvise, Raw(address),
-                                    static_cast<int64_t>(bytes),
-                                    MADV_DONTNEED));
+  return Status::FromReturn(Syscall(
+      SYS_madvise, Raw(address), static_cast<int64_t>(bytes), MADV_DONTNEED));
 }
 
 Status FutexWait(const void* word, uint32_t expected, int64_t timeout_ns) {
@@ -61,9 +94,9 @@ void FutexWake(const void* word, int count) {
 Status PRead(int fd, void* to, size_t bytes, uint64_t offset) {
   auto* p = static_cast<std::byte*>(to);
   while (bytes > 0) {
-    const int64_t r = Syscall(SYS_pread64, fd, Raw(p),
-                              static_cast<int64_t>(bytes),
-                              static_cast<int64_t>(offset));
+    const int64_t r =
+        Syscall(SYS_pread64, fd, Raw(p), static_cast<int64_t>(bytes),
+                static_cast<int64_t>(offset));
     if (r == -EINTR) continue;
     if (r < 0) return Status::FromReturn(r);
     if (r == 0) return Status::Error(EIO);
@@ -77,9 +110,9 @@ Status PRead(int fd, void* to, size_t bytes, uint64_t offset) {
 Status PWrite(int fd, const void* from, size_t bytes, uint64_t offset) {
   auto* p = static_cast<const std::byte*>(from);
   while (bytes > 0) {
-    const int64_t r = Syscall(SYS_pwrite64, fd, Raw(p),
-                              static_cast<int64_t>(bytes),
-                              static_cast<int64_t>(offset));
+    const int64_t r =
+        Syscall(SYS_pwrite64, fd, Raw(p), static_cast<int64_t>(bytes),
+                static_cast<int64_t>(offset));
     if (r == -EINTR) continue;
     if (r < 0) return Status::FromReturn(r);
     if (r == 0) return Status::Error(EIO);
@@ -92,8 +125,8 @@ Status PWrite(int fd, const void* from, size_t bytes, uint64_t offset) {
 
 Result<size_t> ReadFile(int fd, char* to, size_t capacity) {
   for (;;) {
-    const int64_t r = Syscall(SYS_pread64, fd, Raw(to),
-                              static_cast<int64_t>(capacity), 0);
+    const int64_t r =
+        Syscall(SYS_pread64, fd, Raw(to), static_cast<int64_t>(capacity), 0);
     if (r == -EINTR) continue;
     if (r < 0) return Status::FromReturn(r);
     return static_cast<size_t>(r);
@@ -130,24 +163,20 @@ uint64_t MonotonicNs() {
 unsigned CurrentCpu() {
   // The kernel keeps (node << 12 | cpu) in the limit of this descriptor; the
   // vDSO's getcpu reads it the same way.
-  uint32_t value = 0;
-  asm volatile("lsl %1, %0" : "=r"(value) : "r"(0x7bu) : "cc");
+  uint32_t value = 0;  // kept if there is no such descriptor
+  asm volatile("lsl %1, %0" : "+r"(value) : "r"(0x7bu) : "cc");
   return value & 0xfff;
 }
 
 unsigned CpuCount() {
-  // Possible CPUs, not this thread's affinity: a thread may be moved later.
-  static constinit unsigned count = 0;
-  if (count != 0) return count;
-  uint64_t mask[kMaxCpus / 64] = {};
-  const int64_t r =
-      Syscall(SYS_sched_getaffinity, 0, sizeof(mask), Raw(mask));
-  unsigned last = 0;
-  for (unsigned cpu = 0; r > 0 && cpu < kMaxCpus; ++cpu) {
-    if ((mask[cpu / 64] >> (cpu % 64) & 1) != 0) last = cpu;
-  }
-  count = last + 1;
-  return count;
+  static constinit std::atomic<unsigned> count{0};
+  unsigned n = count.load(std::memory_order_relaxed);
+  if (n != 0) return n;
+  n = PossibleCpus();
+  if (n == 0) n = HighestCpuOfThread() + 1;
+  if (n > kMaxCpus) n = kMaxCpus;
+  count.store(n, std::memory_order_relaxed);
+  return n;
 }
 
 int ThreadId() { return static_cast<int>(Syscall(SYS_gettid)); }

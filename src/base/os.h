@@ -16,12 +16,14 @@
 // execute the one `syscall` instruction inside this function (or another in
 // section uzswap_syscall_text; the linker names its ends).
 extern "C" {
-__attribute__((visibility("hidden"))) long uzswap_raw_syscall(
-    long number, long a, long b, long c, long d, long e, long f);
-__attribute__((visibility("hidden"))) extern const char
-    __start_uzswap_syscall_text[];
-__attribute__((visibility("hidden"))) extern const char
-    __stop_uzswap_syscall_text[];
+__attribute__((visibility("hidden"))) long uzswap_raw_syscall(long number,
+                                                              long a, long b,
+                                                              long c, long d,
+                                                              long e, long f);
+__attribute__((
+    visibility("hidden"))) extern const char __start_uzswap_syscall_text[];
+__attribute__((
+    visibility("hidden"))) extern const char __stop_uzswap_syscall_text[];
 }
 
 namespace uzswap::os {
@@ -59,7 +61,9 @@ uint64_t MonotonicNs();
 inline uint64_t Cycles() { return __builtin_ia32_rdtsc(); }
 // A hint: the caller may move to another CPU before it returns.
 unsigned CurrentCpu();
-// Configured CPUs, at least 1, at most kMaxCpus.
+// Possible CPUs, whatever this thread's affinity: at least 1, at most kMaxCpus.
+// An index from CurrentCpu may be larger on a machine with more (or odd
+// numbers), so take it modulo CpuCount.
 inline constexpr unsigned kMaxCpus = 256;
 unsigned CpuCount();
 

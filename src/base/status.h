@@ -37,8 +37,8 @@ inline constexpr Status kOk{};
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  constexpr Result(T value) : value_(value) {}             // NOLINT: implicit
-  constexpr Result(Status status) : status_(status) {      // NOLINT: implicit
+  constexpr Result(T value) : value_(value) {}         // NOLINT: implicit
+  constexpr Result(Status status) : status_(status) {  // NOLINT: implicit
     DCHECK(!status.ok());
   }
   constexpr bool ok() const { return status_.ok(); }
@@ -56,11 +56,11 @@ class [[nodiscard]] Result {
 
 }  // namespace uzswap
 
-#define UZSWAP_RETURN_IF_ERROR(expr)                \
-  do {                                              \
-    if (::uzswap::Status s_ = (expr); !s_.ok()) {   \
-      return s_;                                    \
-    }                                               \
+#define UZSWAP_RETURN_IF_ERROR(expr)              \
+  do {                                            \
+    if (::uzswap::Status s_ = (expr); !s_.ok()) { \
+      return s_;                                  \
+    }                                             \
   } while (0)
 
 #endif  // UZSWAP_BASE_STATUS_H_

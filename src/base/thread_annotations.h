@@ -24,8 +24,7 @@
   UZSWAP_TSA(release_shared_capability(__VA_ARGS__))
 #define UZSWAP_TRY_ACQUIRE(...) UZSWAP_TSA(try_acquire_capability(__VA_ARGS__))
 #define UZSWAP_EXCLUDES(...) UZSWAP_TSA(locks_excluded(__VA_ARGS__))
-#define UZSWAP_ASSERT_CAPABILITY(...) \
-  UZSWAP_TSA(assert_capability(__VA_ARGS__))
+#define UZSWAP_ASSERT_CAPABILITY(...) UZSWAP_TSA(assert_capability(__VA_ARGS__))
 #define UZSWAP_NO_THREAD_SAFETY_ANALYSIS UZSWAP_TSA(no_thread_safety_analysis)
 
 #endif  // UZSWAP_BASE_THREAD_ANNOTATIONS_H_

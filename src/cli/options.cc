@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <initializer_list>
+#include <string_view>
+
+#include "cli/size.h"
+
+namespace uzswap::cli {
+namespace {
+
+constexpr char kExamples[] =
+    "Every option can also be given in the environment: UZSWAP_MEMORY=512M,\n"
+    "UZSWAP_MAX_POOL_PERCENT=20 ...; the command line wins.\n\n"
+    "Examples:\n"
+    "  uzswap run --memory 512M -- sort -S 2G big.txt -o sorted.txt\n"
+    "  uzswap run --memory 1G --compressor zstd -- python3 train.py\n"
+    "  uzswap run --memory 256M --backing none --stats-json s.json -- "
+    "./build.sh\n\n"
+    "Exit status: that of the program; 125 uzswap failed, 126 the program\n"
+    "cannot be run (the line says why), 127 it was not found.";
+
+Failure OneOf(std::string_view option, const std::string& value,
+              std::string_view choices) {
+  return {std::string(option) + " '" + value +
+          "' is not known; choose one of: " + std::string(choices)};
+}
+
+Check CheckMemory(const std::string& text, uint64_t* memory) {
+  if (text.empty()) {
+    return Failure{
+        "run needs --memory SIZE, the memory each process may have; for "
+        "example --memory 512M"};
+  }
+  const auto bytes = ParseSize(text);
+  if (!bytes) {
+    return Failure{"--memory '" + text +
+                   "' is not a size; write it like 512M or 1.5G"};
+  }
+  if (*bytes < kMinimumMemory) {
+    return Failure{"--memory " + text + " is too little; the minimum is " +
+                   FormatSize(kMinimumMemory)};
+  }
+  *memory = *bytes & ~uint64_t{4095};
+  return {};
+}
+
+Check CheckPercent(const char* option, const std::string& text,
+                   unsigned* value) {
+  if (text.empty()) return {};
+  const auto percent = ParseNumber(text, 1, 100);
+  if (!percent) {
+    return Failure{std::string(option) + " '" + text +
+                   "' is out of range; give a whole number from 1 to 100"};
+  }
+  *value = *percent;
+  return {};
+}
+
+Check CheckBackingTexts(const OptionTexts& texts, Options* options) {
+  const bool none = texts.backing == "none";
+  if (texts.backing.empty()) {
+    return Failure{
+        "--backing '' names nothing; give a directory, a file, a block device "
+        "or none"};
+  }
+  options->backing = none ? "" : texts.backing;
+  if (texts.backing_size.empty()) return {};
+  if (none) {
+    return Failure{"--backing-size " + texts.backing_size +
+                   " has no meaning with --backing none; leave one out"};
+  }
+  const auto bytes = ParseSize(texts.backing_size);
+  if (!bytes || *bytes < 4096) {
+    return Failure{"--backing-size '" + texts.backing_size +
+                   "' is not a size of at least a page; write it like 8G"};
+  }
+  options->backing_size = *bytes & ~uint64_t{4095};
+  return {};
+}
+
+}  // namespace
+
+void DeclareOptions(CLI::App& run, OptionTexts* texts) {
+  const auto add = [&run](const char* name, std::string* to, const char* env,
+                          const char* help) {
+    return run.add_option(name, *to, help)->envname(env)->type_name("");
+  };
+  add("-m,--memory", &texts->memory, "UZSWAP_MEMORY",
+      "SIZE: memory that each process may have, all included (K, M, G)");
+  add("-c,--compressor", &texts->compressor, "UZSWAP_COMPRESSOR",
+      "NAME: lz4 (default), zstd or a plug-in; see `uzswap list`");
+  add("--zpool", &texts->zpool, "UZSWAP_ZPOOL",
+      "NAME: allocator for compressed pages; zsmalloc");
+  add("--max-pool-percent", &texts->max_pool_percent, "UZSWAP_MAX_POOL_PERCENT",
+      "N: most of the memory that compressed pages may take");
+  add("--accept-threshold-percent", &texts->accept_threshold_percent,
+      "UZSWAP_ACCEPT_THRESHOLD_PERCENT",
+      "N: a full pool takes pages again below this share of its maximum (90)");
+  add("-b,--backing", &texts->backing, "UZSWAP_BACKING",
+      "PATH|none: where pages go when the pool is full: a directory (a private "
+      "unlinked file there; default /var/tmp), an empty file, a block device");
+  add("--backing-size", &texts->backing_size, "UZSWAP_BACKING_SIZE",
+      "SIZE: the most to use there (default 16 times the memory, at most what "
+      "is free)");
+  add("--stats-json", &texts->stats_json, "UZSWAP_STATS_JSON",
+      "FILE: write all figures there at the end");
+  run.add_flag("-q,--quiet", texts->quiet, "no summary at the end")
+      ->envname("UZSWAP_QUIET");
+  add("--evict", &texts->evict, "UZSWAP_EVICT",
+      "auto|wp|move: how pages leave memory")
+      ->group("Advanced");
+  add("--syscalls", &texts->syscalls, "UZSWAP_SYSCALLS",
+      "auto|dispatch: dispatch does not patch libc (slower)")
+      ->group("Advanced");
+  run.footer(kExamples);
+}
+
+void SplitCommand(const CLI::App& run, const std::vector<std::string>& all,
+                  std::vector<std::string>* options,
+                  std::vector<std::string>* command) {
+  size_t i = 0;
+  for (; i < all.size(); ++i) {
+    const std::string& word = all[i];
+    if (word == "--") {
+      ++i;
+      break;
+    }
+    if (word.size() < 2 || word[0] != '-') break;
+    options->push_back(word);
+    const CLI::Option* option = run.get_option_no_throw(word);
+    const bool takes_value = option != nullptr && option->get_expected_max() > 0;
+    if (takes_value && i + 1 < all.size()) {
+      // Joined, so that a value that begins with '-' stays a value.
+      if (word.starts_with("--")) {
+        options->back() += "=" + all[++i];
+      } else {
+        options->push_back(all[++i]);
+      }
+    }
+  }
+  command->assign(all.begin() + static_cast<ptrdiff_t>(i), all.end());
+}
+
+Check CheckOptions(const OptionTexts& texts, Options* options) {
+  if (Check c = CheckMemory(texts.memory, &options->memory)) return c;
+  if (texts.zpool != "zsmalloc") {
+    return OneOf("--zpool", texts.zpool, "zsmalloc");
+  }
+  if (Check c = CheckPercent("--max-pool-percent", texts.max_pool_percent,
+                             &options->max_pool_percent)) {
+    return c;
+  }
+  if (Check c = CheckPercent("--accept-threshold-percent",
+                             texts.accept_threshold_percent,
+                             &options->accept_threshold_percent)) {
+    return c;
+  }
+  if (texts.evict != "auto" && texts.evict != "wp" && texts.evict != "move") {
+    return OneOf("--evict", texts.evict, "auto, wp, move");
+  }
+  if (texts.syscalls != "auto" && texts.syscalls != "dispatch") {
+    return OneOf("--syscalls", texts.syscalls, "auto, dispatch");
+  }
+  if (Check c = CheckBackingTexts(texts, options)) return c;
+  options->compressor = texts.compressor;
+  options->zpool = texts.zpool;
+  options->evict = texts.evict;
+  options->syscalls = texts.syscalls;
+  options->stats_json = texts.stats_json;
+  options->quiet = texts.quiet;
+  return {};
+}
+
+}  // namespace uzswap::cli

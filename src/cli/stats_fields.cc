@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/stats_fields.h"
+
+namespace uzswap::cli {
+namespace {
+
+#define SUM(name) {#name, &uzswap_stats::name, true}
+#define ONE(name) {#name, &uzswap_stats::name, false}
+
+constexpr StatsField kFields[] = {
+    ONE(memory_limit),
+    SUM(resident_bytes),
+    SUM(staged_bytes),
+    SUM(stored_bytes),
+    SUM(pool_bytes),
+    SUM(compressed_bytes),
+    SUM(device_bytes),
+    SUM(metadata_bytes),
+    SUM(unmanaged_bytes),
+    ONE(peak_bytes),
+    ONE(peak_without_bytes),
+    SUM(faults),
+    SUM(faults_zero),
+    SUM(faults_soft),
+    SUM(pages_in),
+    SUM(pages_prefetched),
+    SUM(pages_out),
+    SUM(pages_cancelled),
+    SUM(fault_ns),
+    SUM(evict_ns),
+    SUM(limit_exceeded),
+    SUM(pinned_calls),
+    SUM(stored_pages),
+    SUM(same_filled_pages),
+    SUM(stored_incompressible_pages),
+    SUM(pool_limit_hit),
+    SUM(reject_reclaim_fail),
+    SUM(reject_alloc_fail),
+    SUM(reject_kmemcache_fail),
+    SUM(reject_compress_fail),
+    SUM(reject_compress_poor),
+    SUM(decompress_fail),
+    SUM(written_back_pages),
+    SUM(duplicate_entry),
+    SUM(zswpout),
+    SUM(zswpin),
+    SUM(zswpwb),
+    SUM(device_in),
+    SUM(device_write_fail),
+    SUM(device_read_fail),
+    SUM(pool_limit_exceeded),
+    ONE(evict_method),
+    SUM(compressed_bytes_in),
+    SUM(compressed_bytes_out),
+};
+
+#undef SUM
+#undef ONE
+
+// Every member is one uint64_t, so a forgotten one shows in the size.
+static_assert(sizeof(kFields) / sizeof(kFields[0]) * sizeof(uint64_t) ==
+              sizeof(uzswap_stats));
+
+}  // namespace
+
+std::span<const StatsField> StatsFields() { return kFields; }
+
+}  // namespace uzswap::cli

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// A device without storage, for tests. Private memory is copied by fork, so the
+// fork rules hold by themselves.
+#include <cstring>
+#include <new>
+
+#include "base/arena.h"
+#include "base/mutex.h"
+#include "base/os.h"
+#include "device/block_map.h"
+#include "device/device.h"
+
+namespace uzswap {
+namespace {
+
+constinit LockClass memory_device_class{"memory device"};
+
+class MemoryDevice final : public Device {
+ public:
+  explicit MemoryDevice(PageCount size) : size_(size) {}
+
+  Status Init() {
+    ScopedLock lock(mutex_);
+    UZSWAP_RETURN_IF_ERROR(blocks_.Init(size_));
+    const Status s = bytes_.Init(size_ * kPageSize);
+    if (!s.ok()) blocks_.Release();
+    return s;
+  }
+
+  Result<Block> Write(ConstPage page) override {
+    uint64_t index;
+    {
+      ScopedLock lock(mutex_);
+      const Result<uint64_t> taken = blocks_.Take();
+      if (!taken.ok()) return taken.status();
+      index = taken.value();
+    }
+    memcpy(&bytes_[index * kPageSize], page.data(), kPageSize);
+    return Block{index};
+  }
+
+  Status Read(Block block, MutablePage page) override {
+    const uint64_t offset = static_cast<uint64_t>(block) * kPageSize;
+    memcpy(page.data(), &bytes_[offset], kPageSize);
+    return kOk;
+  }
+
+  void Free(Block block) override {
+    ScopedLock lock(mutex_);
+    blocks_.Put(static_cast<uint64_t>(block));
+  }
+
+  PageCount size() const override { return size_; }
+  PageCount used() const override {
+    ScopedLock lock(mutex_);
+    return blocks_.in_use();
+  }
+  ByteCount metadata_bytes() const override {
+    ScopedLock lock(mutex_);
+    return blocks_.metadata_bytes();
+  }
+  size_t Descriptors(int*, size_t) override { return 0; }
+
+  void PrepareFork() override {}
+  void ParentAfterFork() override {}
+  Status ChildAfterFork() override {
+    mutex_.ResetInChild();
+    return kOk;
+  }
+
+  void CheckInvariants() override {
+    ScopedLock lock(mutex_);
+    blocks_.CheckInvariants();
+  }
+
+  void Destroy() override {
+    {
+      ScopedLock lock(mutex_);
+      blocks_.Release();
+    }
+    bytes_.Release();
+    CHECK(os::Unmap(this, PageCeil(sizeof(*this))).ok());
+  }
+
+ private:
+  const PageCount size_;
+  mutable Mutex mutex_{memory_device_class};
+  BlockMap blocks_ UZSWAP_GUARDED_BY(mutex_);
+  SparseTable<std::byte> bytes_;  // a block's bytes belong to its holder
+};
+
+}  // namespace
+
+Result<Device*> NewMemoryDevice(PageCount size) {
+  if (size == 0) return Status::Error(EINVAL);
+  const Result<void*> memory = os::Map(PageCeil(sizeof(MemoryDevice)));
+  if (!memory.ok()) return memory.status();
+  auto* device = new (memory.value()) MemoryDevice(size);
+  if (const Status s = device->Init(); !s.ok()) {
+    CHECK(os::Unmap(device, PageCeil(sizeof(*device))).ok());
+    return s;
+  }
+  return static_cast<Device*>(device);
+}
+
+}  // namespace uzswap

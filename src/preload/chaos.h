@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chaos mode, for tests (UZSWAP_TEST_HOOKS): a thread of uzswap's own evicts
+// everything every UZSWAP_CHAOS milliseconds, so that every access of the
+// program meets pages that are gone, leaving or coming back.
+#ifndef UZSWAP_PRELOAD_CHAOS_H_
+#define UZSWAP_PRELOAD_CHAOS_H_
+
+#include <cstdint>
+
+namespace uzswap::preload {
+
+// 0: none. Remembered for forked children.
+void SetChaos(uint64_t milliseconds);
+void StartChaos();
+
+}  // namespace uzswap::preload
+
+#endif  // UZSWAP_PRELOAD_CHAOS_H_

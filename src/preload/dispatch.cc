@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every system call of the program passes here.
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <uzswap/uzswap.h>
+
+#include "base/os.h"
+#include "preload/arguments.h"
+#include "preload/handlers.h"
+#include "preload/processes.h"
+#include "preload/report.h"
+#include "preload/signals.h"
+#include "preload/syscall_frame.h"
+
+extern "C" {
+__attribute__((visibility("hidden"))) void uzswap_dispatch(
+    uzswap::preload::SyscallFrame* frame);
+__attribute__((visibility("hidden"))) int uzswap_stack_is_managed(
+    const void* frame);
+}
+
+namespace uzswap::preload {
+namespace {
+
+constexpr int kSetSyscallUserDispatch = 59;
+
+int64_t Raw(const SyscallFrame& call) {
+  return os::Syscall(call.number(), static_cast<int64_t>(call.rdi),
+                     static_cast<int64_t>(call.rsi),
+                     static_cast<int64_t>(call.rdx),
+                     static_cast<int64_t>(call.r10),
+                     static_cast<int64_t>(call.r8),
+                     static_cast<int64_t>(call.r9));
+}
+
+// Any call that only reads and writes memory: pin, do, unpin.
+int64_t Ordinary(const SyscallFrame& frame) {
+  SyscallFrame call = frame;
+  Pins pins;
+  const bool listed = PinArguments(call, pins);
+  int64_t r = Raw(call);
+  if (!listed) {
+    CountUnlisted();
+    if (r == -EFAULT) {
+      PinMore(call, pins);
+      r = Raw(call);
+    }
+  }
+  pins.Release();
+  return r;
+}
+
+// Words the kernel writes or reads at moments of its own choosing stay pinned
+// for the life of the thread.
+int64_t Lasting(const SyscallFrame& frame, uint64_t bytes) {
+  if (frame.rdi != 0) {
+    (void)uzswap_pin(reinterpret_cast<void*>(frame.rdi), bytes);
+  }
+  return Ordinary(frame);
+}
+
+int64_t Prctl(const SyscallFrame& frame) {
+  // Two masters cannot dispatch one thread's calls.
+  if (frame.rdi == kSetSyscallUserDispatch) return -EINVAL;
+  return Ordinary(frame);
+}
+
+bool Special(SyscallFrame& frame, int64_t* result) {
+  switch (frame.number()) {
+    case SYS_read:
+    case SYS_write:
+    case SYS_futex:
+      return false;  // the most frequent ones look no further
+    case SYS_prctl:
+      *result = Prctl(frame);
+      return true;
+    case SYS_set_tid_address:
+      *result = Lasting(frame, sizeof(int));
+      return true;
+    case SYS_set_robust_list:
+      *result = Lasting(frame, 24);
+      return true;
+    case SYS_rseq:
+      *result = Lasting(frame, frame.rsi);
+      return true;
+    default:
+      return MemoryCall(frame, result) || DescriptorCall(frame, result) ||
+             SignalCall(frame, result) || ProcessCall(frame, result);
+  }
+}
+
+}  // namespace
+}  // namespace uzswap::preload
+
+void uzswap_dispatch(uzswap::preload::SyscallFrame* frame) {
+  using namespace uzswap::preload;
+  CountCall(frame->origin != 0);
+  int64_t result = 0;
+  if (!Special(*frame, &result)) result = Ordinary(*frame);
+  frame->set_result(result);
+}
+
+int uzswap_stack_is_managed(const void* frame) {
+  // What lies below is what we are about to use.
+  constexpr size_t kReach = 16 * 1024;
+  return uzswap_is_managed(static_cast<const char*>(frame) - kReach, kReach);
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first code that runs in the program (-z initfirst): one thread, no
+// constructor of anybody else has run, main is far away. Everything that may
+// open files or load code happens here.
+#include <cpuid.h>
+#include <uzswap/uzswap.h>
+
+#include <cstring>
+
+#include "base/os.h"
+#include "preload/chaos.h"
+#include "preload/handlers.h"
+#include "preload/patch.h"
+#include "preload/report.h"
+#include "preload/settings.h"
+#include "preload/signals.h"
+#include "preload/thread.h"
+
+extern "C" {
+__attribute__((visibility("hidden"))) constinit uint64_t uzswap_xsave_bytes =
+    0;
+}
+
+namespace uzswap::preload {
+namespace {
+
+const char* BaseName(const char* path) {
+  const char* name = path;
+  for (; *path != '\0'; ++path) {
+    if (*path == '/') name = path + 1;
+  }
+  return name;
+}
+
+// The program `uzswap run` was asked for must not run unlimited; a program
+// that it starts in turn is better off unmanaged than dead.
+void Refuse(const Settings& settings, const char* why) {
+  ReportFailure(why);
+  Line line;
+  line << why;
+  if (settings.root == static_cast<uint64_t>(os::ProcessId())) {
+    Log(line);
+    os::Exit(125);
+  }
+  line << "; process " << os::ProcessId() << " runs unmanaged";
+  Log(line);
+}
+
+bool HaveXsave() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0) {
+    return false;
+  }
+  if (__get_cpuid_count(13, 0, &a, &b, &c, &d) == 0) return false;
+  uzswap_xsave_bytes = (b + 63) & ~63u;
+  return true;
+}
+
+void Start(int argc, char** argv, char** environment) {
+  Settings settings;
+  if (!ReadSettings(environment, &settings)) return;
+  OpenReport(settings.report, argc > 0 ? BaseName(argv[0]) : "?");
+  if (!HaveXsave()) {
+    Refuse(settings, "this processor has no XSAVE, which uzswap needs");
+    return;
+  }
+  char why[256] = "";
+  if (uzswap_open(&settings.config, why, sizeof(why)) != 0) {
+    Refuse(settings, why);
+    return;
+  }
+  ThreadBlock* block = NewThreadBlock();
+  if (block == nullptr) {
+    Refuse(settings, "no memory for the signal stack of the first thread");
+    return;
+  }
+  AttachThread(block);
+  if (InstallHandlers() != 0) {
+    Refuse(settings, "cannot install signal handlers");
+    return;
+  }
+  SetPinLimit(settings.config.memory_limit);
+  RefreshDescriptors();
+  PatchResult sites{};
+  if (settings.patch) sites = PatchLibc();
+  ReportSites(sites.known, sites.patched);
+  if (ArmDispatch() != 0) {
+    Refuse(settings,
+           "the kernel has no Syscall User Dispatch (Linux 5.11), or a seccomp "
+           "filter forbids it");
+    os::Exit(125);  // libc may be patched already: there is no way back
+  }
+  SetChaos(settings.chaos_ms);
+  StartChaos();
+  PublishReport(UZSWAP_RECORD_LIVE);
+}
+
+__attribute__((constructor)) void Init(int argc, char** argv,
+                                       char** environment) {
+  Start(argc, argv, environment);
+}
+
+}  // namespace
+}  // namespace uzswap::preload

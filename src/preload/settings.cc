@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "preload/settings.h"
+
+#include <cstring>
+
+namespace uzswap::preload {
+namespace {
+
+const char* Find(const char* const* environment, const char* name) {
+  const size_t length = strlen(name);
+  for (; *environment != nullptr; ++environment) {
+    const char* entry = *environment;
+    if (strlen(entry) > length && memcmp(entry, name, length) == 0 &&
+        entry[length] == '=') {
+      return entry + length + 1;
+    }
+  }
+  return nullptr;
+}
+
+// `uzswap run` has checked and normalised the numbers; anything else reads 0.
+uint64_t Number(const char* const* environment, const char* name) {
+  const char* text = Find(environment, name);
+  uint64_t value = 0;
+  for (; text != nullptr && *text >= '0' && *text <= '9'; ++text) {
+    value = value * 10 + static_cast<uint64_t>(*text - '0');
+  }
+  return value;
+}
+
+bool Is(const char* text, const char* value) {
+  return text != nullptr && strlen(text) == strlen(value) &&
+         memcmp(text, value, strlen(value)) == 0;
+}
+
+}  // namespace
+
+bool ReadSettings(const char* const* environment, Settings* settings) {
+  uzswap_config& config = settings->config;
+  config = {};
+  config.struct_size = sizeof(config);
+  config.memory_limit = Number(environment, "UZSWAP_MEMORY");
+  if (config.memory_limit == 0) return false;
+  config.compressor = Find(environment, "UZSWAP_COMPRESSOR");
+  config.zpool = Find(environment, "UZSWAP_ZPOOL");
+  config.max_pool_percent =
+      static_cast<unsigned>(Number(environment, "UZSWAP_MAX_POOL_PERCENT"));
+  config.accept_threshold_percent = static_cast<unsigned>(
+      Number(environment, "UZSWAP_ACCEPT_THRESHOLD_PERCENT"));
+  config.backing = Find(environment, "UZSWAP_BACKING");
+  if (Is(config.backing, "none")) config.backing = nullptr;
+  config.backing_size = Number(environment, "UZSWAP_BACKING_SIZE");
+  config.plugin_dir = Find(environment, "UZSWAP_PLUGIN_DIR");
+  const char* evict = Find(environment, "UZSWAP_EVICT");
+  config.evict = Is(evict, "wp")     ? UZSWAP_EVICT_WP
+                 : Is(evict, "move") ? UZSWAP_EVICT_MOVE
+                                     : UZSWAP_EVICT_AUTO;
+  settings->report = Find(environment, "UZSWAP_REPORT");
+  settings->root = Number(environment, "UZSWAP_ROOT");
+  settings->chaos_ms = Number(environment, "UZSWAP_CHAOS");
+  settings->patch = !Is(Find(environment, "UZSWAP_SYSCALLS"), "dispatch");
+  return true;
+}
+
+}  // namespace uzswap::preload

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "zpool/handle_table.h"
+
+#include "zpool/failure.h"
+
+namespace uzswap {
+
+Status HandleTable::Init(uint64_t limit) {
+  CHECK(limit > 1 && limit <= kMaxHandles);
+  return entries_.Init(limit);
+}
+
+uint32_t HandleTable::Take() {
+  uint64_t head = head_.load(std::memory_order_acquire);
+  while (TopOf(head) != 0) {
+    // The entry may be taken and rewritten meanwhile; then the swap fails.
+    const uint32_t next = Get(TopOf(head));
+    if (head_.compare_exchange_weak(head, Head(head, next),
+                                    std::memory_order_acquire)) {
+      return TopOf(head);
+    }
+  }
+  return TakeFresh();
+}
+
+uint32_t HandleTable::TakeFresh() {
+  uint64_t handle = fresh_.load(std::memory_order_relaxed);
+  do {
+    if (handle >= entries_.count()) return 0;
+    const bool grows = handle * kEntryBytes % kPageSize == 0;
+    if (grows && zpool_failure::ShouldFail()) return 0;
+  } while (!fresh_.compare_exchange_weak(handle, handle + 1,
+                                         std::memory_order_relaxed));
+  return static_cast<uint32_t>(handle);
+}
+
+void HandleTable::Return(uint32_t handle) {
+  DCHECK(WasGiven(handle));
+  uint64_t head = head_.load(std::memory_order_relaxed);
+  do {
+    Set(handle, TopOf(head));
+  } while (!head_.compare_exchange_weak(head, Head(head, handle),
+                                        std::memory_order_release,
+                                        std::memory_order_relaxed));
+}
+
+void HandleTable::CheckInvariants(uint64_t live) const {
+  const uint64_t given = fresh_.load(std::memory_order_relaxed) - 1;
+  CHECK(given < entries_.count());
+  uint64_t free = 0;
+  uint32_t handle = TopOf(head_.load(std::memory_order_acquire));
+  while (handle != 0) {
+    CHECK(WasGiven(handle));
+    CHECK(++free <= given);  // else the stack has a loop
+    handle = Get(handle);
+  }
+  CHECK(free + live == given);
+}
+
+}  // namespace uzswap

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Handle → location, four bytes each. A handle is an index into this table, so
+// it survives a move of its object (only the entry changes), fits in 32 bits,
+// and resolving it is one load. Free entries form a stack through themselves;
+// taking and returning are one compare-and-swap each, no lock.
+//
+// Threads: every method from any thread. An entry is written only by the owner
+// of its handle. Memory grows with the most handles ever live and is given
+// back by Release.
+#ifndef UZSWAP_ZPOOL_HANDLE_TABLE_H_
+#define UZSWAP_ZPOOL_HANDLE_TABLE_H_
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/arena.h"
+#include "base/check.h"
+#include "base/page.h"
+#include "base/status.h"
+
+namespace uzswap {
+
+// Invariants: handles 1 … fresh - 1 were given out at least once; each of them
+// is either live or on the stack exactly once. Entry 0 is never used.
+class HandleTable {
+ public:
+  // Two live handles never collide in 31 bits, which leaves owners a tag bit.
+  static constexpr uint64_t kMaxHandles = uint64_t{1} << 31;
+
+  constexpr HandleTable() = default;
+  HandleTable(const HandleTable&) = delete;
+  HandleTable& operator=(const HandleTable&) = delete;
+
+  // REQUIRES: 1 < limit <= kMaxHandles.
+  Status Init(uint64_t limit);
+  void Release() { entries_.Release(); }
+
+  // A handle whose entry is undefined; 0 when there is no memory for one.
+  uint32_t Take();
+  // REQUIRES: `handle` is live; it is not afterwards.
+  void Return(uint32_t handle);
+
+  uint32_t Get(uint32_t handle) const {
+    return entries_[handle].load(std::memory_order_relaxed);
+  }
+  void Set(uint32_t handle, uint32_t location) {
+    entries_[handle].store(location, std::memory_order_relaxed);
+  }
+  // Whether it was ever given out; all that can be told of a wild handle.
+  bool WasGiven(uint64_t handle) const {
+    return handle != 0 && handle < fresh_.load(std::memory_order_relaxed);
+  }
+
+  ByteCount metadata_bytes() const {
+    return PageCeil(fresh_.load(std::memory_order_relaxed) * kEntryBytes);
+  }
+  // Dies unless exactly `live` handles are out. REQUIRES: no other call runs.
+  void CheckInvariants(uint64_t live) const;
+
+ private:
+  static constexpr uint64_t kEntryBytes = sizeof(uint32_t);
+  // The stack's top and a count of its changes: a top that went and came back
+  // between a load and the swap is told apart by the count.
+  static uint32_t TopOf(uint64_t head) { return static_cast<uint32_t>(head); }
+  static uint64_t Head(uint64_t old_head, uint32_t top) {
+    return ((old_head >> 32) + 1) << 32 | top;
+  }
+  uint32_t TakeFresh();
+
+  SparseTable<std::atomic<uint32_t>> entries_;
+  alignas(kCacheLine) std::atomic<uint64_t> head_{0};
+  alignas(kCacheLine) std::atomic<uint64_t> fresh_{1};
+};
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_ZPOOL_HANDLE_TABLE_H_

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// zsmalloc: objects of one size class share a zspage, a run of 1 … chain pages
+// (after mm/zsmalloc.c). The densest zpool. Statistics per class are those of
+// the kernel's debugfs table zsmalloc/<pool>/classes.
+//
+// Differences from the kernel, all for density or speed in user space:
+// - a zspage is contiguous in virtual memory, so no object is ever in two
+//   parts and a read is a pointer into the pool;
+// - an object's back reference to its handle takes 4 bytes, not 8, and stands
+//   at its end, so a location needs no class to become a payload address;
+// - a zspage gets its frames as its objects are first used: a class with one
+//   object holds one frame, not a chain of them;
+// - a few frames of emptied zspages are kept for reuse.
+#ifndef UZSWAP_ZPOOL_ZSMALLOC_H_
+#define UZSWAP_ZPOOL_ZSMALLOC_H_
+
+#include "zpool/zpool.h"
+#include "zpool/zsmalloc_class.h"
+
+namespace uzswap {
+
+struct ZsmallocClassStats {
+  unsigned index;  // the kernel's number: (size - 32) / 16
+  unsigned size;   // of an object, back reference included
+  unsigned pages_per_zspage;
+  uint64_t zspages[kFullnessGroups];
+  uint64_t obj_allocated;  // objects that fit in the zspages there are
+  uint64_t obj_used;
+  PageCount pages_used;  // frames held by these zspages
+  PageCount freeable;    // pages that compaction could empty
+};
+
+class Zsmalloc : public Zpool {
+ public:
+  // Classes are numbered by size, 0 the smallest.
+  virtual unsigned class_count() const = 0;
+  virtual ZsmallocClassStats ClassStats(unsigned i) = 0;
+
+ protected:
+  ~Zsmalloc() = default;
+};
+
+// Payload overhead, all metadata included, is lowest here; see zsmalloc.cc.
+inline constexpr unsigned kZsmallocChain = 8;
+
+// chain: longest zspage in pages, ZsmallocGeometry::kMinChain … kMaxChain.
+// Handles are 1 … 2^31 - 1. A pool holds at most 64 GiB. ENOMEM.
+Result<Zsmalloc*> NewZsmalloc(unsigned chain);
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_ZPOOL_ZSMALLOC_H_
