@@ -21,5 +21,6 @@ if(NOT UZSWAP_SANITIZE)
   set_target_properties(uzswap-preload PROPERTIES LINKER_LANGUAGE C
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   target_link_options(uzswap-preload PRIVATE -nostartfiles -Wl,-z,initfirst
-    -Wl,-z,defs -Wl,-z,now -Wl,--exclude-libs,ALL -Wl,-Bsymbolic)
+    -Wl,-z,defs -Wl,-z,now -Wl,--exclude-libs,ALL -Wl,-Bsymbolic
+    -Wl,--version-script=${CMAKE_SOURCE_DIR}/src/preload/preload.map)
 endif()

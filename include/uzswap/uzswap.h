@@ -130,8 +130,14 @@ UZSWAP_API long uzswap_brk(void *new_break);
  * range is unpinned, so that the kernel may read and write it. Not managed
  * parts are skipped. Pins count. Uses no vector registers when everything is
  * resident; returns 1 if any page had to be brought in, else 0. A page that
- * cannot be brought in (-EIO) is left for the system call to meet. */
+ * cannot be brought in (-EIO) is left for the system call to meet. Address and
+ * length need not be aligned here and in the next three. */
 UZSWAP_API int uzswap_pin(const void *address, size_t length);
+/* The part of uzswap_pin that brings nothing in: takes no lock, makes no system
+ * call, uses no vector registers. 0: everything is resident or not managed, and
+ * pinned. -EAGAIN: nothing is pinned; call uzswap_pin, vector state saved. */
+UZSWAP_API int uzswap_pin_resident(const void *address, size_t length);
+/* Takes no lock and uses no vector registers. What is not pinned is skipped. */
 UZSWAP_API void uzswap_unpin(const void *address, size_t length);
 
 /* To be called from the SIGBUS handler with si_addr (all signals that the

@@ -17,7 +17,8 @@
 
 namespace uzswap {
 
-// One static object per kind of lock. Its number is given at first use.
+// One static object per kind of lock; it must never go away. Its number is
+// given at first use.
 struct LockClass {
   const char* name;
   std::atomic<int> id{-1};

@@ -131,7 +131,7 @@ Check CheckElf(const std::string& path, const ElfFacts& facts) {
   if (!facts.is_64_bit) {
     return Refuse(path, "it is a 32-bit program; only x86-64 is supported");
   }
-  if (facts.machine != EM_X86_64) {
+  if (facts.has_header && facts.machine != EM_X86_64) {
     return Refuse(path, "it is built for another machine (ELF number " +
                             std::to_string(facts.machine) +
                             "); only x86-64 is supported");
@@ -185,8 +185,8 @@ std::string BehindEnv(const std::vector<std::string>& words) {
 
 Check CheckLevel(const std::string& path, int level, bool* shell);
 
-Check CheckScript(const std::string& path, const std::vector<std::string>& words,
-                  int level) {
+Check CheckScript(const std::string& path,
+                  const std::vector<std::string>& words, int level) {
   if (words.empty()) return Refuse(path, "its #! line names no interpreter");
   if (level >= kScriptLevels) {
     return Refuse(path, "its interpreter is a script of a script ...");
@@ -259,8 +259,7 @@ Check FindProgram(const std::string& name, std::string* path) {
     }
   }
   if (!refused.empty()) return Refuse(refused, "it is not executable");
-  return Failure{"cannot run '" + name + "': not found in PATH",
-                 kExitNotFound};
+  return Failure{"cannot run '" + name + "': not found in PATH", kExitNotFound};
 }
 
 Check CheckProgram(const std::string& path, bool* shell) {

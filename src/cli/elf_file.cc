@@ -85,8 +85,7 @@ void ReadSymbols(Bytes file, const Elf64_Ehdr& header, ElfFacts* facts) {
   const auto section = [&](uint64_t i) {
     return i >= header.e_shnum
                ? std::nullopt
-               : At<Elf64_Shdr>(file,
-                                header.e_shoff + i * sizeof(Elf64_Shdr));
+               : At<Elf64_Shdr>(file, header.e_shoff + i * sizeof(Elf64_Shdr));
   };
   for (uint64_t i = 0; const auto one = section(i); ++i) {
     if (one->sh_type != SHT_DYNSYM) continue;
@@ -112,10 +111,11 @@ ElfFacts ReadElf(Bytes file) {
     return facts;
   }
   facts.is_elf = true;
+  facts.is_64_bit = file.size() > EI_CLASS && file[EI_CLASS] == ELFCLASS64;
   const auto header = At<Elf64_Ehdr>(file, 0);
   if (!header) return facts;
+  facts.has_header = true;
   facts.machine = header->e_machine;
-  facts.is_64_bit = header->e_ident[EI_CLASS] == ELFCLASS64;
   if (!facts.is_64_bit || header->e_ident[EI_DATA] != ELFDATA2LSB) return facts;
   if (header->e_type != ET_EXEC && header->e_type != ET_DYN) return facts;
   const std::vector<Elf64_Phdr> segments = Segments(file, *header);

@@ -13,7 +13,8 @@ namespace uzswap::cli {
 
 struct ElfFacts {
   bool is_elf = false;
-  bool is_valid = false;  // a 64-bit little-endian program, headers in bounds
+  bool has_header = false;  // long enough for `machine` to mean something
+  bool is_valid = false;    // a 64-bit little-endian program, headers in bounds
   bool is_64_bit = false;
   uint16_t machine = 0;
   std::string interpreter;          // empty: static

@@ -10,7 +10,7 @@
 
 namespace uzswap::cli {
 
-inline constexpr int kExitUzswap = 125;    // uzswap itself failed
+inline constexpr int kExitUzswap = 125;     // uzswap itself failed
 inline constexpr int kExitCannotRun = 126;  // found, but it cannot be run
 inline constexpr int kExitNotFound = 127;
 

@@ -86,24 +86,31 @@ Check CheckBackingTexts(const OptionTexts& texts, Options* options) {
 void DeclareOptions(CLI::App& run, OptionTexts* texts) {
   const auto add = [&run](const char* name, std::string* to, const char* env,
                           const char* help) {
-    return run.add_option(name, *to, help)->envname(env)->type_name("");
+    // "VALUE: what it is for"
+    const std::string_view text = help;
+    const size_t colon = text.find(':');
+    return run.add_option(name, *to, std::string(text.substr(colon + 2)))
+        ->envname(env)
+        ->type_name(std::string(text.substr(0, colon)));
   };
   add("-m,--memory", &texts->memory, "UZSWAP_MEMORY",
-      "SIZE: memory that each process may have, all included (K, M, G)");
+      "SIZE: memory that each process may have, all\nincluded (512M, 1.5G)");
   add("-c,--compressor", &texts->compressor, "UZSWAP_COMPRESSOR",
-      "NAME: lz4 (default), zstd or a plug-in; see `uzswap list`");
+      "NAME: lz4 (default), zstd or a plug-in;\nsee `uzswap list`");
   add("--zpool", &texts->zpool, "UZSWAP_ZPOOL",
-      "NAME: allocator for compressed pages; zsmalloc");
+      "NAME: allocator for compressed pages (zsmalloc)");
   add("--max-pool-percent", &texts->max_pool_percent, "UZSWAP_MAX_POOL_PERCENT",
-      "N: most of the memory that compressed pages may take");
+      "N: most of the memory for compressed pages");
   add("--accept-threshold-percent", &texts->accept_threshold_percent,
       "UZSWAP_ACCEPT_THRESHOLD_PERCENT",
-      "N: a full pool takes pages again below this share of its maximum (90)");
+      "N: a full pool takes pages again below this\nshare of its maximum (90)");
   add("-b,--backing", &texts->backing, "UZSWAP_BACKING",
-      "PATH|none: where pages go when the pool is full: a directory (a private "
-      "unlinked file there; default /var/tmp), an empty file, a block device");
+      "PATH|none: where pages go when the pool is full:\na directory (a "
+      "private "
+      "unlinked file there;\ndefault /var/tmp), an empty file, a "
+      "block\ndevice");
   add("--backing-size", &texts->backing_size, "UZSWAP_BACKING_SIZE",
-      "SIZE: the most to use there (default 16 times the memory, at most what "
+      "SIZE: the most to use there (default 16 times the\nmemory, at most what "
       "is free)");
   add("--stats-json", &texts->stats_json, "UZSWAP_STATS_JSON",
       "FILE: write all figures there at the end");
@@ -113,7 +120,7 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
       "auto|wp|move: how pages leave memory")
       ->group("Advanced");
   add("--syscalls", &texts->syscalls, "UZSWAP_SYSCALLS",
-      "auto|dispatch: dispatch does not patch libc (slower)")
+      "auto|dispatch: dispatch does not patch libc")
       ->group("Advanced");
   run.footer(kExamples);
 }
@@ -131,7 +138,8 @@ void SplitCommand(const CLI::App& run, const std::vector<std::string>& all,
     if (word.size() < 2 || word[0] != '-') break;
     options->push_back(word);
     const CLI::Option* option = run.get_option_no_throw(word);
-    const bool takes_value = option != nullptr && option->get_expected_max() > 0;
+    const bool takes_value =
+        option != nullptr && option->get_expected_max() > 0;
     if (takes_value && i + 1 < all.size()) {
       // Joined, so that a value that begins with '-' stays a value.
       if (word.starts_with("--")) {

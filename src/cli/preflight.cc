@@ -79,8 +79,8 @@ Check CheckLimit(int resource, const char* option) {
     return {};
   }
   return Failure{std::string("ulimit ") + option + " is " +
-                 FormatSize(limit.rlim_cur) +
-                 ", but uzswap reserves " + FormatSize(kAddressSpace) +
+                 FormatSize(limit.rlim_cur) + ", but uzswap reserves " +
+                 FormatSize(kAddressSpace) +
                  " of addresses (not of memory); use ulimit " + option +
                  " unlimited, --memory limits better"};
 }

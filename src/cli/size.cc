@@ -42,8 +42,8 @@ std::optional<uint64_t> ParseSize(std::string_view text) {
   }
   double number = 0;
   const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number,
-                                             std::chars_format::fixed);
+  const auto [rest, error] =
+      std::from_chars(text.data(), end, number, std::chars_format::fixed);
   if (error != std::errc()) return std::nullopt;
   const int power = UnitPower({rest, static_cast<size_t>(end - rest)});
   if (power < 0) return std::nullopt;

@@ -19,8 +19,8 @@ TEST(ParseSize, UnderstandsEveryUsualSpelling) {
 }
 
 TEST(ParseSize, RefusesWhatIsNoSize) {
-  for (const char* text : {"", "M", "-1", "+1", " 1", "1 M", "1X", "1MM",
-                           "1iB", "nan", "inf", "0x10", "12e", "1,5G"}) {
+  for (const char* text : {"", "M", "-1", "+1", " 1", "1 M", "1X", "1MM", "1iB",
+                           "nan", "inf", "0x10", "12e", "1,5G"}) {
     EXPECT_FALSE(ParseSize(text)) << text;
   }
 }
@@ -34,8 +34,8 @@ TEST(ParseSize, RefusesWhatDoesNotFit) {
 TEST(ParseNumber, KeepsToItsRange) {
   EXPECT_EQ(ParseNumber("1", 1, 100), 1u);
   EXPECT_EQ(ParseNumber("100", 1, 100), 100u);
-  for (const char* text : {"0", "101", "-1", "", "5%", "1.5", "1e1", " 5",
-                           "4294967297"}) {
+  for (const char* text :
+       {"0", "101", "-1", "", "5%", "1.5", "1e1", " 5", "4294967297"}) {
     EXPECT_FALSE(ParseNumber(text, 1, 100)) << text;
   }
 }

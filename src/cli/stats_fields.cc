@@ -4,8 +4,10 @@
 namespace uzswap::cli {
 namespace {
 
-#define SUM(name) {#name, &uzswap_stats::name, true}
-#define ONE(name) {#name, &uzswap_stats::name, false}
+#define SUM(name) \
+  { #name, &uzswap_stats::name, true }
+#define ONE(name) \
+  { #name, &uzswap_stats::name, false }
 
 constexpr StatsField kFields[] = {
     ONE(memory_limit),

@@ -21,8 +21,8 @@ namespace {
 sigset_t AllSignals() {
   sigset_t set;
   sigfillset(&set);
-  for (const int own : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT,
-                        SIGSYS}) {
+  for (const int own :
+       {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS}) {
     sigdelset(&set, own);
   }
   return set;
@@ -177,7 +177,7 @@ void Supervisor::EndLike(int status) {
     const rlimit none = {0, 0};
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    std::signal(number, SIG_DFL);
+    signal(number, SIG_DFL);
     sigset_t one;
     sigemptyset(&one);
     sigaddset(&one, number);

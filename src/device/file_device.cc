@@ -132,10 +132,12 @@ Result<FileDevice::Place> FileDevice::TakeBlock() {
   ScopedLock lock(mutex_);
   if (current_ == kNone || used() >= size_) return Status::Error(ENOSPC);
   Generation& generation = generations_[current_];
+  const ByteCount map_bytes = generation.blocks.metadata_bytes();
   const Result<uint64_t> index = generation.blocks.Take();
   if (!index.ok()) return index.status();
   used_.fetch_add(1, std::memory_order_relaxed);
-  CountMapBytes();
+  map_bytes_.fetch_add(generation.blocks.metadata_bytes() - map_bytes,
+                       std::memory_order_relaxed);
   return Place{MakeBlock(current_, index.value()), generation.fd};
 }
 

@@ -44,8 +44,17 @@ void* VectorState(const ucontext_t& context) {
   return context.uc_mcontext.fpregs;
 }
 
-uint64_t& Register(ucontext_t& context, int which) {
-  return reinterpret_cast<uint64_t&>(context.uc_mcontext.gregs[which]);
+uint64_t Get(const ucontext_t& context, int which) {
+  return static_cast<uint64_t>(context.uc_mcontext.gregs[which]);
+}
+
+void Set(ucontext_t& context, int which, uint64_t value) {
+  context.uc_mcontext.gregs[which] = static_cast<greg_t>(value);
+}
+
+template <typename T>
+uint64_t Address(T* pointer) {
+  return reinterpret_cast<uint64_t>(pointer);
 }
 
 bool Within(const stack_t& stack, uint64_t rsp) {
@@ -55,7 +64,7 @@ bool Within(const stack_t& stack, uint64_t rsp) {
 
 // The stack pointer of the program at the moment of the signal.
 uint64_t ProgramStack(const ThreadBlock& block, ucontext_t& context) {
-  const uint64_t rsp = Register(context, REG_RSP);
+  const uint64_t rsp = Get(context, REG_RSP);
   if (!block.OnPrivateStack(rsp)) return rsp;
   // Inside one of our system calls: calls the handler makes must not use the
   // part of the private stack that is in use. entry.S puts the value back.
@@ -101,13 +110,14 @@ void EnterHandler(int signal, const siginfo_t* info, ucontext_t* context,
   copy->uc_mcontext.fpregs =
       vector_bytes == 0 ? nullptr : reinterpret_cast<fpregset_t>(vectors);
 
-  Register(*context, REG_RIP) = action.handler;
-  Register(*context, REG_RSP) = at;
-  Register(*context, REG_RDI) = static_cast<uint64_t>(signal);
-  Register(*context, REG_RSI) = reinterpret_cast<uint64_t>(info_copy);
-  Register(*context, REG_RDX) = reinterpret_cast<uint64_t>(copy);
-  Register(*context, REG_RAX) = 0;
-  Register(*context, REG_EFL) &= ~(kDirectionFlag | kTrapFlag);
+  Set(*context, REG_RIP, action.handler);
+  Set(*context, REG_RSP, at);
+  Set(*context, REG_RDI, static_cast<uint64_t>(signal));
+  Set(*context, REG_RSI, Address(info_copy));
+  Set(*context, REG_RDX, Address(copy));
+  Set(*context, REG_RAX, 0);
+  Set(*context, REG_EFL,
+      Get(*context, REG_EFL) & ~(kDirectionFlag | kTrapFlag));
 
   uint64_t mask;
   memcpy(&mask, &context->uc_sigmask, sizeof(mask));

@@ -6,11 +6,14 @@
 #include <cstddef>
 #include <cstdint>
 
-#define UZSWAP_HIDDEN __attribute__((visibility("hidden")))
+// Hidden, so that every reference inside the preload object stays inside it
+// (an attribute would contradict the compiler's own declarations).
+asm(".hidden memcpy\n.hidden memmove\n.hidden memset\n.hidden memcmp\n"
+    ".hidden strlen");
 
 extern "C" {
 
-UZSWAP_HIDDEN void* memcpy(void* to, const void* from, size_t bytes) {
+void* memcpy(void* to, const void* from, size_t bytes) {
   void* result = to;
   if (bytes >= 8 && bytes <= 32) {
     // Overlapping words: short copies are most copies.
@@ -29,7 +32,7 @@ UZSWAP_HIDDEN void* memcpy(void* to, const void* from, size_t bytes) {
   return result;
 }
 
-UZSWAP_HIDDEN void* memmove(void* to, const void* from, size_t bytes) {
+void* memmove(void* to, const void* from, size_t bytes) {
   const auto d = reinterpret_cast<uintptr_t>(to);
   const auto s = reinterpret_cast<uintptr_t>(from);
   if (d - s >= bytes) {
@@ -46,13 +49,13 @@ UZSWAP_HIDDEN void* memmove(void* to, const void* from, size_t bytes) {
   return to;
 }
 
-UZSWAP_HIDDEN void* memset(void* to, int value, size_t bytes) {
+void* memset(void* to, int value, size_t bytes) {
   void* result = to;
   asm volatile("rep stosb" : "+D"(to), "+c"(bytes) : "a"(value) : "memory");
   return result;
 }
 
-UZSWAP_HIDDEN int memcmp(const void* a, const void* b, size_t bytes) {
+int memcmp(const void* a, const void* b, size_t bytes) {
   auto* x = static_cast<const unsigned char*>(a);
   auto* y = static_cast<const unsigned char*>(b);
   for (size_t i = 0; i < bytes; ++i) {
@@ -61,7 +64,7 @@ UZSWAP_HIDDEN int memcmp(const void* a, const void* b, size_t bytes) {
   return 0;
 }
 
-UZSWAP_HIDDEN size_t strlen(const char* s) {
+size_t strlen(const char* s) {
   size_t n = 0;
   while (s[n] != '\0') ++n;
   return n;

@@ -94,8 +94,8 @@ void OnSigbus(int signal, siginfo_t* info, void* context) {
 
 void OnSigsys(int signal, siginfo_t* info, void* context) {
   auto* uc = static_cast<ucontext_t*>(context);
-  auto& rip = reinterpret_cast<uint64_t&>(uc->uc_mcontext.gregs[REG_RIP]);
-  auto& rsp = reinterpret_cast<uint64_t&>(uc->uc_mcontext.gregs[REG_RSP]);
+  greg_t& rip = uc->uc_mcontext.gregs[REG_RIP];
+  greg_t& rsp = uc->uc_mcontext.gregs[REG_RSP];
   if (info->si_code != kUserDispatch) {  // a seccomp filter of the program's
     if (!DeliverToProgram(signal, info, uc)) {
       FallBackToDefault(signal, *info);
@@ -103,12 +103,12 @@ void OnSigsys(int signal, siginfo_t* info, void* context) {
     return;
   }
   if (uc->uc_mcontext.gregs[REG_RAX] == SYS_rt_sigreturn) {
-    rip = reinterpret_cast<uint64_t>(&uzswap_program_restorer);
+    rip = reinterpret_cast<greg_t>(&uzswap_program_restorer);
     return;
   }
   rsp -= 128 + 8;
-  *reinterpret_cast<uint64_t*>(rsp) = rip;
-  rip = reinterpret_cast<uint64_t>(&uzswap_entry_dispatched);
+  *reinterpret_cast<greg_t*>(rsp) = rip;
+  rip = reinterpret_cast<greg_t>(&uzswap_entry_dispatched);
 }
 
 using Handler = void (*)(int, siginfo_t*, void*);

@@ -20,7 +20,7 @@ namespace {
 
 constexpr PageCount kMinPages = (PageCount{16} << 20) >> kPageShift;
 constexpr unsigned kVictimsMax = 64;
-// "This process" instead of a descriptor (Linux 6.14).
+// "The calling thread" instead of a descriptor (Linux 6.15).
 constexpr int64_t kPidfdSelf = -10000;
 
 }  // namespace
@@ -128,9 +128,10 @@ Status ZsmallocArea::Materialize(Zspage& z, unsigned frames) {
                   int64_t{more} << kPageShift, MADV_POPULATE_WRITE));
   // Kernels before 5.14 say EINVAL; there the first touch does it.
   if (!status.ok() && status.error() != EINVAL) {
-    if (os::Drop(from, size_t{more} << kPageShift).ok()) {
-      return Status::Error(ENOMEM);
-    }
+    // Some of the frames may have come. Where they cannot be given back the
+    // account keeps what a later attempt will find anyway.
+    os::Drop(from, size_t{more} << kPageShift).Ignore();
+    return Status::Error(ENOMEM);
   }
   z.frames = static_cast<uint8_t>(frames);
   frames_.fetch_add(more, std::memory_order_relaxed);
@@ -174,23 +175,23 @@ void ZsmallocArea::ChooseVictims(Victims& victims, PageCount keep) {
 
 void ZsmallocArea::DropFrames(Victims& victims) {
   iovec ranges[kVictimsMax];
+  int64_t bytes = 0;
   for (unsigned i = 0; i < victims.count; ++i) {
     const Zspage& z = zspages_[victims.ids[i]];
     ranges[i] = {base_ + PageCount{z.first_page} * kPageSize,
                  size_t{z.frames} << kPageShift};
+    bytes += static_cast<int64_t>(ranges[i].iov_len);
   }
-  // One call, one TLB flush on the other CPUs. Refused by kernels before 6.13,
-  // and then, or when it stopped half way, they go one by one.
-  const bool all =
-      os::Syscall(SYS_process_madvise, kPidfdSelf,
-                  reinterpret_cast<int64_t>(ranges), victims.count,
-                  MADV_DONTNEED) > 0;
-  (void)all;
+  // One call, one TLB flush on the other CPUs. Older kernels refuse; then, or
+  // when it stopped half way, the runs go one by one.
+  const bool all = os::Syscall(SYS_process_madvise, kPidfdSelf,
+                               reinterpret_cast<int64_t>(ranges), victims.count,
+                               MADV_DONTNEED) == bytes;
   PageCount dropped = 0;
   for (unsigned i = 0; i < victims.count; ++i) {
     Zspage& z = zspages_[victims.ids[i]];
     // Refused for locked memory: the frames stay, and so does the count.
-    if (!os::Drop(ranges[i].iov_base, ranges[i].iov_len).ok()) continue;
+    if (!all && !os::Drop(ranges[i].iov_base, ranges[i].iov_len).ok()) continue;
     dropped += z.frames;
     z.frames = 0;
   }

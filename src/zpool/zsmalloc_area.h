@@ -81,9 +81,7 @@ class ZsmallocArea {
   Status Materialize(Zspage& z, unsigned frames);
 
   Zspage& operator[](ZspageId id) { return zspages_[id]; }
-  std::byte* At(uint32_t unit) {
-    return base_ + (size_t{unit} << kUnitShift);
-  }
+  std::byte* At(uint32_t unit) { return base_ + (size_t{unit} << kUnitShift); }
   // The zspage around a place; 0 where nothing was ever carved.
   ZspageId ZspageAt(uint32_t unit) const {
     return zspage_of_page_[unit / kUnitsPerPage];
@@ -103,8 +101,7 @@ class ZsmallocArea {
                unsigned pages) UZSWAP_REQUIRES(lock_);
   ZspageId Carve(unsigned pages) UZSWAP_REQUIRES(lock_);
   ZspageId Split(unsigned pages) UZSWAP_REQUIRES(lock_);
-  ZspageId Describe(uint32_t first_page, unsigned pages)
-      UZSWAP_REQUIRES(lock_);
+  ZspageId Describe(uint32_t first_page, unsigned pages) UZSWAP_REQUIRES(lock_);
   PageCount WarmLimit() const;
   void ChooseVictims(Victims& victims, PageCount keep) UZSWAP_REQUIRES(lock_);
   void DropFrames(Victims& victims);

@@ -5,7 +5,6 @@
 #ifndef UZSWAP_ZPOOL_ZSMALLOC_CLASS_H_
 #define UZSWAP_ZPOOL_ZSMALLOC_CLASS_H_
 
-#include <bit>
 #include <cstdint>
 
 #include "base/check.h"
@@ -72,7 +71,7 @@ class ZsmallocGeometry {
   static constexpr ZsmallocShape ShapeOf(unsigned step, unsigned chain) {
     const unsigned size = kMinSize + step * kStep;
     unsigned pages = 1;
-    if (!std::has_single_bit(size)) {
+    if ((size & (size - 1)) != 0) {
       for (unsigned i = 2; i <= chain; ++i) {
         if (i * kPageSize % size < pages * kPageSize % size) pages = i;
       }

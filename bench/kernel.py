@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's own zswap and zram as rivals: set up, limited, put back.
+
+Everything that is changed is undone in reverse order by `Undo`, also on an
+exception, on Ctrl-C and on SIGTERM.
+"""
+import os
+import subprocess
+import tempfile
+import time
+
+ZSWAP = "/sys/module/zswap/parameters/"
+V1 = "/sys/fs/cgroup/memory"
+
+
+def read(path):
+    with open(path) as f:
+        return f.read().strip()
+
+
+def write(path, value):
+    with open(path, "w") as f:
+        f.write(str(value))
+
+
+class Undo:
+    def __init__(self):
+        self.steps = []
+
+    def add(self, step, *args):
+        self.steps.append((step, args))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for step, args in reversed(self.steps):
+            try:
+                step(*args)
+            except (OSError, subprocess.CalledProcessError) as error:
+                print(f"bench: could not undo {step.__name__}: {error}")
+
+
+class Cgroup:
+    """A memory cgroup (v1 or v2) with a limit that can be set."""
+
+    def __init__(self, undo):
+        self.v1 = os.path.exists(V1 + "/memory.limit_in_bytes")
+        root = V1 if self.v1 else "/sys/fs/cgroup"
+        self.path = f"{root}/uzswap-bench-{os.getpid()}"
+        os.mkdir(self.path)
+        undo.add(self.remove)
+
+    def remove(self):
+        for _ in range(50):
+            try:
+                os.rmdir(self.path)
+                return
+            except OSError:
+                time.sleep(0.1)
+        os.rmdir(self.path)
+
+    def limit(self, size):
+        name = "memory.limit_in_bytes" if self.v1 else "memory.high"
+        write(f"{self.path}/{name}", size)
+
+    def usage(self):
+        name = "memory.usage_in_bytes" if self.v1 else "memory.current"
+        return int(read(f"{self.path}/{name}"))
+
+    def enter(self):
+        """For a child process, before exec."""
+        write(f"{self.path}/cgroup.procs", os.getpid())
+
+
+def restore_parameter(name, value):
+    write(ZSWAP + name, value)
+
+
+class Zswap:
+    """zswap in front of a swap file that is large enough for everything."""
+
+    name = "zswap"
+
+    def __init__(self, undo, megabytes, compressor):
+        for parameter in ("enabled", "compressor", "max_pool_percent",
+                          "shrinker_enabled"):
+            undo.add(restore_parameter, parameter, read(ZSWAP + parameter))
+        self.file = tempfile.mktemp(prefix="uzswap-bench-", dir="/var/tmp")
+        undo.add(lambda: os.path.exists(self.file) and os.unlink(self.file))
+        with open(self.file, "wb") as f:
+            os.fchmod(f.fileno(), 0o600)
+            os.posix_fallocate(f.fileno(), 0, megabytes << 20)
+        self.settings = {"compressor": compressor, "max_pool_percent": 90,
+                         "shrinker_enabled": "N"}
+        subprocess.run(["mkswap", "-q", self.file], check=True)
+        self.undo = undo
+
+    def start(self):
+        for name, value in self.settings.items():
+            write(ZSWAP + name, value)
+        write(ZSWAP + "enabled", "Y")
+        subprocess.run(["swapon", "-p", "32767", self.file], check=True)
+
+    def stop(self):
+        subprocess.run(["swapoff", self.file], check=True)
+        write(ZSWAP + "enabled", "N")
+
+    def pool(self):
+        for line in open("/proc/meminfo"):
+            if line.startswith("Zswap:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+
+class Zram:
+    name = "zram"
+
+    def __init__(self, undo, megabytes, compressor):
+        self.id = read("/sys/class/zram-control/hot_add")
+        undo.add(lambda: write("/sys/class/zram-control/hot_remove", self.id))
+        self.sys = f"/sys/block/zram{self.id}/"
+        self.size = megabytes << 20
+        self.compressor = compressor
+
+    def start(self):
+        write(self.sys + "comp_algorithm", self.compressor)
+        write(self.sys + "disksize", self.size)
+        subprocess.run(["mkswap", "-q", f"/dev/zram{self.id}"], check=True,
+                       stderr=subprocess.DEVNULL)
+        subprocess.run(["swapon", "-p", "32767", f"/dev/zram{self.id}"],
+                       check=True)
+
+    def stop(self):
+        subprocess.run(["swapoff", f"/dev/zram{self.id}"], check=True)
+        write(self.sys + "reset", 1)
+
+    def pool(self):
+        return int(read(self.sys + "mm_stat").split()[2])
+
+
+def stop_if_started(rival, state):
+    if state["on"]:
+        rival.stop()
+        state["on"] = False

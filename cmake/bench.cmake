@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# bench/*.cc: programs that bench/run starts. src/**/*_bench.cc: micro
+# benchmarks (Google Benchmark), run by hand.
+find_package(Threads REQUIRED)
+if(NOT UZSWAP_SANITIZE)
+  add_executable(patterns bench/patterns.cc)
+  target_link_libraries(patterns PRIVATE Threads::Threads)
+  find_package(benchmark)
+  file(GLOB_RECURSE BENCH_SOURCES CONFIGURE_DEPENDS src/*_bench.cc)
+  if(benchmark_FOUND)
+    foreach(source ${BENCH_SOURCES})
+      get_filename_component(name ${source} NAME_WE)
+      add_executable(${name} ${source})
+      target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+      target_link_libraries(${name} PRIVATE uzswap_engine
+        uzswap_builtin_compressors uzswap_test_support
+        ${LZ4_STATIC} ${ZSTD_STATIC} benchmark::benchmark_main)
+    endforeach()
+  endif()
+endif()

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// `uzswap run`: check everything, start the program with the preload library,
+// stand by it, say what was saved, end as it ended.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/elf_check.h"
+#include "cli/json.h"
+#include "cli/layout.h"
+#include "cli/options.h"
+#include "cli/preflight.h"
+#include "cli/report_file.h"
+#include "cli/summary.h"
+#include "cli/supervise.h"
+
+namespace uzswap::cli {
+namespace {
+
+class HelpFormat : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App*, std::string) const override {
+    return "Usage: uzswap run --memory SIZE [options] [--] program "
+           "[arguments]\n";
+  }
+  // Only the name of the value; the footer tells about the environment.
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_type_name().empty() ? "" : " " + option->get_type_name();
+  }
+};
+
+// Fills *options. True: go on; false: *exit_code is the answer (--help, or an
+// error that has been printed).
+bool Parse(const std::vector<std::string>& arguments, Options* options,
+           int* exit_code) {
+  CLI::App app("Runs a program with its anonymous memory kept under a limit.",
+               "uzswap run");
+  app.set_help_flag("-h,--help", "print this help");
+  OptionTexts texts;
+  DeclareOptions(app, &texts);
+  app.formatter(std::make_shared<HelpFormat>());
+  std::vector<std::string> words;
+  SplitCommand(app, arguments, &words, &options->command);
+  *exit_code = 0;
+  try {
+    std::reverse(words.begin(), words.end());  // CLI11 pops from the back
+    app.parse(words);
+  } catch (const CLI::CallForHelp&) {
+    std::printf("%s", app.help().c_str());
+    return false;
+  } catch (const CLI::ParseError& e) {
+    PrintError(std::string(e.what()) + "; see uzswap run --help");
+    *exit_code = kExitUzswap;
+    return false;
+  }
+  Check check = CheckOptions(texts, options);
+  if (!check && options->command.empty()) {
+    check = Failure{"run needs a program: uzswap run --memory SIZE -- program"};
+  }
+  if (!check) return true;
+  PrintError(check->sentence);
+  *exit_code = check->exit_code;
+  return false;
+}
+
+Check CheckSystem(const Layout& layout, Options* options) {
+  if (Check c = CheckKernel()) return c;
+  if (Check c = CheckCompressor(layout, options->compressor)) return c;
+  return CheckBacking(options);
+}
+
+std::string PreloadList(const std::string& preload) {
+  const char* const inherited = std::getenv("LD_PRELOAD");
+  if (inherited == nullptr || *inherited == '\0') return preload;
+  const std::string others = inherited;
+  // Under another uzswap it is first already.
+  if (others == preload || others.starts_with(preload + ":")) return others;
+  return preload + ":" + others;
+}
+
+Job MakeJob(const Options& options, const Layout& layout,
+            const ReportFile& report) {
+  Job job;
+  job.argv = options.command;
+  job.environment = {
+      {"LD_PRELOAD", PreloadList(layout.preload)},
+      {"UZSWAP_REPORT", report.path()},
+      {"UZSWAP_MEMORY", std::to_string(options.memory)},
+      {"UZSWAP_COMPRESSOR", options.compressor},
+      {"UZSWAP_ZPOOL", options.zpool},
+      {"UZSWAP_MAX_POOL_PERCENT", std::to_string(options.max_pool_percent)},
+      {"UZSWAP_ACCEPT_THRESHOLD_PERCENT",
+       std::to_string(options.accept_threshold_percent)},
+      {"UZSWAP_BACKING", options.backing.empty() ? "none" : options.backing},
+      {"UZSWAP_BACKING_SIZE", std::to_string(options.backing_size)},
+      {"UZSWAP_EVICT", options.evict},
+      {"UZSWAP_SYSCALLS", options.syscalls},
+      {"UZSWAP_PLUGIN_DIR", layout.plugin_dir},
+  };
+  // Ours alone: a second `uzswap run` below must not overwrite this file.
+  job.removed = {"UZSWAP_STATS_JSON", "UZSWAP_QUIET"};
+  return job;
+}
+
+std::string BaseName(const std::string& path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
+void Report(const RunResult& run, JsonFile* json) {
+  if (!run.options.stats_json.empty()) {
+    if (const Check c = json->Write(ToJson(run))) PrintError(c->sentence);
+  }
+  if (run.options.quiet) return;
+  const std::string text = Summarize(run);
+  // One write, so that the lines stay together.
+  const ssize_t ignored = write(STDERR_FILENO, text.data(), text.size());
+  static_cast<void>(ignored);
+}
+
+Check Run(Options* options) {
+  Layout layout;
+  if (Check c = FindLayout(&layout)) return c;
+  if (Check c = CheckSystem(layout, options)) return c;
+  ReportFile report;
+  if (Check c = report.Create()) return c;
+  Job job = MakeJob(*options, layout, report);
+  if (Check c = FindProgram(options->command[0], &job.path)) return c;
+  if (Check c = CheckProgram(job.path, &job.shell)) return c;
+  JsonFile json;
+  if (!options->stats_json.empty()) {
+    if (Check c = json.Open(options->stats_json)) return c;
+  }
+
+  const auto begin = std::chrono::steady_clock::now();
+  Supervisor supervisor;
+  if (Check c = supervisor.Start(job)) return c;
+  Supervisor::DropDescriptors({report.fd(), json.fd()});
+  RunResult run;
+  run.wait_status = supervisor.Wait();
+  run.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
+          .count();
+  run.options = *options;
+  run.program = BaseName(options->command[0]);
+  run.pid = supervisor.pid();
+  run.records = report.Records(&run.records_lost);
+  Report(run, &json);
+  supervisor.EndLike(run.wait_status);
+}
+
+}  // namespace
+
+void PrintError(const std::string& sentence) {
+  std::string line = "uzswap: " + sentence;
+  // One line, whatever the user's values contain.
+  for (char& c : line) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  line += '\n';
+  const ssize_t ignored = write(STDERR_FILENO, line.data(), line.size());
+  static_cast<void>(ignored);
+}
+
+int RunCommand(const std::vector<std::string>& arguments) {
+  Options options;
+  int exit_code = 0;
+  if (!Parse(arguments, &options, &exit_code)) return exit_code;
+  const Check failure = Run(&options);
+  PrintError(failure->sentence);
+  return failure->exit_code;
+}
+
+}  // namespace uzswap::cli

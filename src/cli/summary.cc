@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/summary.h"
+
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "cli/size.h"
+#include "cli/stats_fields.h"
+
+namespace uzswap::cli {
+namespace {
+
+constexpr uint64_t kPage = 4096;
+
+std::string Percent(double part, double whole) {
+  const double percent = whole > 0 ? 100 * part / whole : 0;
+  return std::to_string(std::llround(percent)) + " %";
+}
+
+std::string OneDecimal(double value) {
+  const long long tenths = std::llround(value * 10);
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
+}
+
+// "12,345 pages, 48.2 MiB (9.64 MiB/s)".
+std::string Pages(uint64_t pages, double seconds) {
+  std::string text =
+      FormatCount(pages) + " pages, " + FormatSize(pages * kPage);
+  if (pages > 0 && seconds > 0) {
+    const double rate = static_cast<double>(pages * kPage) / seconds;
+    text += " (" + FormatSize(static_cast<uint64_t>(rate)) + "/s)";
+  }
+  return text;
+}
+
+class Lines {
+ public:
+  void Add(const std::string& label, const std::string& text) {
+    text_ += "  " + label +
+             std::string(label.size() < 12 ? 12 - label.size() : 1, ' ') +
+             text + "\n";
+  }
+  std::string text_;
+};
+
+// The one the limit meant most to.
+const uzswap_record& Largest(const std::vector<uzswap_record>& records) {
+  return *std::max_element(records.begin(), records.end(),
+                           [](const uzswap_record& a, const uzswap_record& b) {
+                             return a.stats.peak_without_bytes <
+                                    b.stats.peak_without_bytes;
+                           });
+}
+
+std::string Memory(const uzswap_stats& stats) {
+  std::string text = "peak " + FormatSize(stats.peak_bytes) + " of " +
+                     FormatSize(stats.memory_limit) + " allowed";
+  const uint64_t without = std::max(stats.peak_without_bytes, stats.peak_bytes);
+  text += "; without uzswap " + FormatSize(without);
+  if (without > stats.peak_bytes) {
+    text +=
+        ", saved " + Percent(static_cast<double>(without - stats.peak_bytes),
+                             static_cast<double>(without));
+  }
+  return text;
+}
+
+std::string Compressed(const uzswap_stats& totals, const Options& options) {
+  if (totals.stored_pages + totals.zswpout == 0) {
+    return "nothing: everything fitted";
+  }
+  std::string text = options.compressor;
+  if (totals.compressed_bytes_out > 0) {
+    text += ", ratio " +
+            OneDecimal(static_cast<double>(totals.compressed_bytes_in) /
+                       static_cast<double>(totals.compressed_bytes_out));
+  }
+  if (totals.zswpout > 0) {
+    const auto all = static_cast<double>(totals.zswpout);
+    text += "; " + Percent(static_cast<double>(totals.same_filled_pages), all) +
+            " of the pages same-filled, " +
+            Percent(static_cast<double>(totals.reject_compress_poor), all) +
+            " incompressible";
+  }
+  return text;
+}
+
+std::string Disk(const uzswap_stats& totals, const Options& options) {
+  if (options.backing.empty()) return "none (--backing none)";
+  if (totals.zswpwb == 0) return "nothing was written";
+  return FormatSize(totals.zswpwb * kPage) + " written, " +
+         FormatSize(totals.device_in * kPage) + " read back, in " +
+         options.backing;
+}
+
+size_t ProcessCount(const std::vector<uzswap_record>& records) {
+  std::set<int> pids;
+  for (const uzswap_record& record : records) pids.insert(record.pid);
+  return pids.size();
+}
+
+void AddWarnings(const RunResult& run, const uzswap_stats& totals,
+                 Lines* lines) {
+  const auto warn = [lines](const std::string& text) {
+    lines->Add("warning", text);
+  };
+  if (totals.limit_exceeded > 0) {
+    warn("the limit had to be exceeded " + FormatCount(totals.limit_exceeded) +
+         " times; give more --memory or --backing");
+  }
+  if (totals.device_write_fail + totals.device_read_fail > 0) {
+    warn("the backing store failed: " + FormatCount(totals.device_write_fail) +
+         " writes, " + FormatCount(totals.device_read_fail) + " reads");
+  }
+  uint64_t unlisted = 0;
+  bool unknown_libc = false;
+  for (const uzswap_record& record : run.records) {
+    unlisted += record.calls_unlisted;
+    unknown_libc |=
+        record.sites_known == 0 && record.state != UZSWAP_RECORD_FAILED;
+    if (record.state == UZSWAP_RECORD_FAILED) {
+      warn(std::string(record.program) + " (" + std::to_string(record.pid) +
+           ") ran unmanaged or not at all: " + record.why);
+    }
+  }
+  if (unknown_libc && run.options.syscalls != "dispatch") {
+    warn("libc build not known: system calls are slower");
+  }
+  if (unlisted > 0) {
+    warn(FormatCount(unlisted) + " system calls that uzswap has no row for");
+  }
+  if (run.records_lost > 0) {
+    warn(FormatCount(run.records_lost) +
+         " processes found no room in the report and are not counted");
+  }
+}
+
+}  // namespace
+
+const uzswap_record* RunResult::StartFailure() const {
+  // Only the first record of the program is about its start; later ones with
+  // the same pid follow an exec that did work once.
+  for (const uzswap_record& record : records) {
+    if (record.pid != pid) continue;
+    return record.state == UZSWAP_RECORD_FAILED ? &record : nullptr;
+  }
+  return nullptr;
+}
+
+bool RunResult::NeverLoaded() const {
+  return records.empty() && records_lost == 0;
+}
+
+uzswap_stats Totals(const std::vector<uzswap_record>& records) {
+  uzswap_stats totals = {};
+  for (const uzswap_record& record : records) {
+    for (const StatsField& field : StatsFields()) {
+      uint64_t& to = totals.*field.member;
+      const uint64_t value = record.stats.*field.member;
+      to = field.adds_up ? to + value : std::max(to, value);
+    }
+  }
+  return totals;
+}
+
+std::string DescribeEnd(int wait_status) {
+  if (!WIFSIGNALED(wait_status)) {
+    return "exit status " + std::to_string(WEXITSTATUS(wait_status));
+  }
+  const int number = WTERMSIG(wait_status);
+  const char* name = sigdescr_np(number);
+  return "killed by signal " + std::to_string(number) + " (" +
+         (name != nullptr ? name : "unknown") + ")";
+}
+
+std::string Summarize(const RunResult& run) {
+  if (run.StartFailure() != nullptr) return {};
+  if (run.NeverLoaded()) {
+    // Killed before it could say anything is no reason for a warning.
+    if (WIFSIGNALED(run.wait_status)) return {};
+    return "uzswap: warning: '" + run.program +
+           "' ran without uzswap: it did not load the preload library\n";
+  }
+  const uzswap_stats totals = Totals(run.records);
+  const uzswap_record& largest = Largest(run.records);
+  const size_t processes = ProcessCount(run.records);
+  Lines lines;
+  lines.text_ = "uzswap: " + run.program + ", " + FormatSeconds(run.seconds) +
+                ", " + DescribeEnd(run.wait_status) + "\n";
+  if (processes > 1) {
+    lines.Add("processes", FormatCount(processes) + ", largest " +
+                               largest.program + " (" +
+                               std::to_string(largest.pid) + ")");
+  }
+  lines.Add(processes > 1 ? "its memory" : "memory", Memory(largest.stats));
+  lines.Add("compressed", Compressed(totals, run.options));
+  lines.Add("pages out", Pages(totals.pages_out, run.seconds));
+  lines.Add("pages in", Pages(totals.pages_in, run.seconds));
+  const double fault_seconds = static_cast<double>(totals.fault_ns) * 1e-9;
+  lines.Add("faults", FormatCount(totals.faults) + " in " +
+                          FormatSeconds(fault_seconds) + ", " +
+                          Percent(fault_seconds, run.seconds) +
+                          " of the run time");
+  lines.Add("disk", Disk(totals, run.options));
+  AddWarnings(run, totals, &lines);
+  return lines.text_;
+}
+
+}  // namespace uzswap::cli
