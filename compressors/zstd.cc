@@ -17,10 +17,16 @@ constexpr int kDefaultLevel = 1;
 constexpr int kMinLevel = -7;
 constexpr int kMaxLevel = 19;
 
+constexpr size_t kMaxInput = ZSTD_COMPRESSBOUND(UZSWAP_COMPRESSOR_MAX_BYTES);
+
 // [Workspace][compression context][decompression context], each on a cache line
 struct alignas(64) Workspace {
   ZSTD_CCtx* compress;
   ZSTD_DCtx* decompress;
+  // Frames are decompressed from here. With magicless frames, zstd 1.5.4 looks
+  // for a four-byte magic number even where fewer bytes are left, so it would
+  // read up to three bytes behind a corrupt source.
+  char input[kMaxInput + 4];
 };
 
 size_t Align(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
@@ -95,9 +101,12 @@ int Compress(void* workspace, const void* source, size_t source_bytes,
 
 int Decompress(void* workspace, const void* source, size_t source_bytes,
                void* destination, size_t destination_bytes) {
+  if (source_bytes > kMaxInput) return EIO;
   auto* w = static_cast<Workspace*>(workspace);
-  const size_t n = ZSTD_decompressDCtx(w->decompress, destination,
-                                       destination_bytes, source, source_bytes);
+  memcpy(w->input, source, source_bytes);
+  memset(w->input + source_bytes, 0, 4);
+  const size_t n = ZSTD_decompressDCtx(
+      w->decompress, destination, destination_bytes, w->input, source_bytes);
   return n == destination_bytes ? 0 : EIO;  // errors are larger than any size
 }
 

@@ -19,6 +19,9 @@ constexpr Argument Sigset8{Kind::kFixed, 0, 8};     // it takes no other size
 constexpr Argument Siginfo{Kind::kFixed, 0, 128};
 constexpr Argument Time{Kind::kFixed, 0, 16};  // timespec, timeval
 
+constexpr Argument TwoWaiters{Kind::kWaiters, 0, 2};
+
+constexpr uint8_t Int(uint8_t by) { return by | kIntArgument; }
 constexpr Argument Fixed(uint16_t bytes) { return {Kind::kFixed, 0, bytes}; }
 constexpr Argument Bytes(uint8_t by, uint16_t more = 0) {
   return {Kind::kBytes, by, more};
@@ -46,6 +49,7 @@ constexpr std::array<Row, kRows> MakeTable() {
 #define CALL(number, name, ...) table[number] = Listed(__VA_ARGS__);
 #include "preload/argument_table.def"
 #undef CALL
+#undef CALL_NEW
   return table;
 }
 

@@ -30,7 +30,7 @@ enum class Kind : uint8_t {
   kRemoteIovec,   // array of `by` iovec in the process of argument 0
   kMessage,       // msghdr; `bytes` is 1 if the kernel writes to it
   kMessages,      // array of `by` mmsghdr; `bytes` as for kMessage
-  kWaiters,       // array of `by` futex_waitv
+  kWaiters,       // array of `by` futex_waitv, or of `bytes` if not 0
   kSigset,        // pselect6's pair of pointer and size
   kProgram,       // sock_fprog: BPF instructions
   kXattrArgs,     // struct xattr_args
@@ -42,6 +42,10 @@ enum class Kind : uint8_t {
   kSemctl,        // depends on the command
   kSockopt,       // option value, which may be a BPF program
 };
+
+// Added to `by` if the kernel looks at the low 32 bits only: the others of that
+// register may be anything.
+inline constexpr uint8_t kIntArgument = 8;
 
 struct Argument {
   Kind kind = Kind::kScalar;

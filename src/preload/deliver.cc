@@ -76,8 +76,8 @@ uint64_t Choose(const ThreadBlock& block, const KernelAction& action,
                 ucontext_t& context) {
   const uint64_t rsp = ProgramStack(block, context);
   const stack_t& own = block.program_stack;
-  const bool wants = (action.flags & SA_ONSTACK) != 0 &&
-                     (own.ss_flags & SS_DISABLE) == 0;
+  const bool wants =
+      (action.flags & SA_ONSTACK) != 0 && (own.ss_flags & SS_DISABLE) == 0;
   if (wants && !Within(own, rsp)) {
     return reinterpret_cast<uint64_t>(own.ss_sp) + own.ss_size;
   }
@@ -93,8 +93,7 @@ void EnterHandler(int signal, const siginfo_t* info, ucontext_t* context,
   const size_t vector_bytes = VectorStateBytes(VectorState(*context));
   at = (at - vector_bytes) & ~uint64_t{63};
   const uint64_t vectors = at;
-  memcpy(reinterpret_cast<void*>(vectors), VectorState(*context),
-         vector_bytes);
+  memcpy(reinterpret_cast<void*>(vectors), VectorState(*context), vector_bytes);
 
   // struct rt_sigframe { restorer; ucontext; siginfo }, so that at the
   // handler's first instruction rsp + 8 is a multiple of 16.
@@ -140,8 +139,7 @@ void* uzswap_prepare_sigreturn(void* context) {
   char* area = block.sigreturn;
   CHECK(bytes + kContextBytes + 64 <= kSigreturnBytes);
   memcpy(area, state, bytes);
-  auto* to = reinterpret_cast<ucontext_t*>(
-      area + ((bytes + 63) & ~size_t{63}));
+  auto* to = reinterpret_cast<ucontext_t*>(area + ((bytes + 63) & ~size_t{63}));
   memcpy(to, from, kContextBytes);
   to->uc_mcontext.fpregs =
       bytes == 0 ? nullptr : reinterpret_cast<fpregset_t>(area);

@@ -11,6 +11,7 @@
 #include "preload/report.h"
 #include "preload/signals.h"
 #include "preload/syscall_frame.h"
+#include "preload/vectors.h"
 
 extern "C" {
 __attribute__((visibility("hidden"))) void uzswap_dispatch(
@@ -25,12 +26,11 @@ namespace {
 constexpr int kSetSyscallUserDispatch = 59;
 
 int64_t Raw(const SyscallFrame& call) {
-  return os::Syscall(call.number(), static_cast<int64_t>(call.rdi),
-                     static_cast<int64_t>(call.rsi),
-                     static_cast<int64_t>(call.rdx),
-                     static_cast<int64_t>(call.r10),
-                     static_cast<int64_t>(call.r8),
-                     static_cast<int64_t>(call.r9));
+  return os::Syscall(
+      call.number(), static_cast<int64_t>(call.rdi),
+      static_cast<int64_t>(call.rsi), static_cast<int64_t>(call.rdx),
+      static_cast<int64_t>(call.r10), static_cast<int64_t>(call.r8),
+      static_cast<int64_t>(call.r9));
 }
 
 // Any call that only reads and writes memory: pin, do, unpin.
@@ -54,7 +54,7 @@ int64_t Ordinary(const SyscallFrame& frame) {
 // for the life of the thread.
 int64_t Lasting(const SyscallFrame& frame, uint64_t bytes) {
   if (frame.rdi != 0) {
-    (void)uzswap_pin(reinterpret_cast<void*>(frame.rdi), bytes);
+    (void)uzswap_pin_saving_vectors(reinterpret_cast<void*>(frame.rdi), bytes);
   }
   return Ordinary(frame);
 }

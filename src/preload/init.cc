@@ -2,7 +2,6 @@
 // The first code that runs in the program (-z initfirst): one thread, no
 // constructor of anybody else has run, main is far away. Everything that may
 // open files or load code happens here.
-#include <cpuid.h>
 #include <uzswap/uzswap.h>
 
 #include <cstring>
@@ -15,11 +14,7 @@
 #include "preload/settings.h"
 #include "preload/signals.h"
 #include "preload/thread.h"
-
-extern "C" {
-__attribute__((visibility("hidden"))) constinit uint64_t uzswap_xsave_bytes =
-    0;
-}
+#include "preload/vectors.h"
 
 namespace uzswap::preload {
 namespace {
@@ -46,21 +41,11 @@ void Refuse(const Settings& settings, const char* why) {
   Log(line);
 }
 
-bool HaveXsave() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0) {
-    return false;
-  }
-  if (__get_cpuid_count(13, 0, &a, &b, &c, &d) == 0) return false;
-  uzswap_xsave_bytes = (b + 63) & ~63u;
-  return true;
-}
-
 void Start(int argc, char** argv, char** environment) {
   Settings settings;
   if (!ReadSettings(environment, &settings)) return;
   OpenReport(settings.report, argc > 0 ? BaseName(argv[0]) : "?");
-  if (!HaveXsave()) {
+  if (!MeasureVectors()) {
     Refuse(settings, "this processor has no XSAVE, which uzswap needs");
     return;
   }

@@ -19,6 +19,7 @@
 #include "preload/report.h"
 #include "preload/signals.h"
 #include "preload/thread.h"
+#include "preload/vectors.h"
 
 namespace uzswap::preload {
 namespace {
@@ -43,8 +44,8 @@ extern "C" {
 UZSWAP_HIDDEN int64_t uzswap_clone_onto(uzswap::preload::CloneStart* start);
 [[noreturn]] UZSWAP_HIDDEN void uzswap_vfork(
     uzswap::preload::VforkContext* context);
-[[noreturn]] UZSWAP_HIDDEN void uzswap_unmap_and_exit(void* block,
-                                                      size_t bytes, int code);
+[[noreturn]] UZSWAP_HIDDEN void uzswap_unmap_and_exit(void* block, size_t bytes,
+                                                      int code);
 UZSWAP_HIDDEN void uzswap_thread_start(uzswap::preload::CloneStart* start);
 UZSWAP_HIDDEN void* uzswap_vfork_return(uzswap::preload::VforkContext* context,
                                         int64_t result);
@@ -62,11 +63,11 @@ bool StartsThread(uint64_t flags) {
 // memory that is managed.
 void PinForLife(uint64_t address, uint64_t bytes) {
   if (address != 0) {
-    (void)uzswap_pin(reinterpret_cast<void*>(address), bytes);
+    (void)uzswap_pin_saving_vectors(reinterpret_cast<void*>(address), bytes);
   }
 }
 
-constexpr uint64_t kThreadTop = 64 * 1024;     // TCB, rseq, static TLS
+constexpr uint64_t kThreadTop = 64 * 1024;  // TCB, rseq, static TLS
 constexpr uint64_t kThreadFirstStack = 32 * 1024;
 
 void PinNewThread(const SyscallFrame& frame) {
@@ -80,11 +81,11 @@ void PinNewThread(const SyscallFrame& frame) {
 
 void CutLooseInChild() {
   ResetSignalsInChild();
-  const int r = uzswap_child_after_fork();
+  const int r = ChildAfterForkSavingVectors();
   if (r != 0) {
     Line line;
-    line << "a forked process could not get its own userfaultfd (error "
-         << -r << "); it cannot continue without reading wrong data";
+    line << "a forked process could not get its own userfaultfd (error " << -r
+         << "); it cannot continue without reading wrong data";
     Log(line);
     os::Exit(125);
   }
@@ -106,8 +107,8 @@ int64_t CloneOnto(const SyscallFrame& frame) {
     start = reinterpret_cast<CloneStart*>(block->sigreturn);
     PinNewThread(frame);
   }
-  auto* child = reinterpret_cast<SyscallFrame*>(
-      frame.rsi - 128 - sizeof(SyscallFrame));
+  auto* child =
+      reinterpret_cast<SyscallFrame*>(frame.rsi - 128 - sizeof(SyscallFrame));
   *start = {.flags = flags,
             .frame = child,
             .parent_tid = frame.rdx,
@@ -120,7 +121,7 @@ int64_t CloneOnto(const SyscallFrame& frame) {
   const bool forked = start->forked;
   *child = frame;
   child->set_result(0);
-  if (forked) uzswap_prepare_fork();
+  if (forked) PrepareForkSavingVectors();
   const int64_t r = uzswap_clone_onto(start);
   if (forked) uzswap_parent_after_fork();
   if ((flags & CLONE_VFORK) != 0) FreeExecCopy(ThisThread());
@@ -132,12 +133,11 @@ int64_t CloneOnto(const SyscallFrame& frame) {
 // A child with a copy of the memory, on the same stack.
 int64_t Fork(const SyscallFrame& frame) {
   const uint64_t mask = os::BlockSignals();
-  uzswap_prepare_fork();
-  const int64_t r =
-      os::Syscall(frame.number(), static_cast<int64_t>(frame.rdi), 0,
-                  static_cast<int64_t>(frame.rdx),
-                  static_cast<int64_t>(frame.r10),
-                  static_cast<int64_t>(frame.r8));
+  PrepareForkSavingVectors();
+  const int64_t r = os::Syscall(frame.number(), static_cast<int64_t>(frame.rdi),
+                                0, static_cast<int64_t>(frame.rdx),
+                                static_cast<int64_t>(frame.r10),
+                                static_cast<int64_t>(frame.r8));
   if (r == 0) {
     const int armed = ArmDispatch();
     CHECK(armed == 0);

@@ -54,9 +54,8 @@ void OpenReport(const char* path, const char* program) {
       os::Close(fd.value());
       if (r > 0) report = reinterpret_cast<uzswap_report*>(r);
     }
-    if (report != nullptr &&
-        (report->magic != UZSWAP_REPORT_MAGIC ||
-         report->record_bytes != sizeof(uzswap_record))) {
+    if (report != nullptr && (report->magic != UZSWAP_REPORT_MAGIC ||
+                              report->record_bytes != sizeof(uzswap_record))) {
       report = nullptr;
     }
   }

@@ -12,9 +12,9 @@ namespace uzswap::preload {
 struct Settings {
   uzswap_config config;
   const char* report;
-  uint64_t root;      // the process that `uzswap run` started
+  uint64_t root;  // the process that `uzswap run` started
   uint64_t chaos_ms;
-  bool patch;         // false: dispatch alone
+  bool patch;  // false: dispatch alone
 };
 
 // False: UZSWAP_MEMORY is not set, so nobody asked for anything.

@@ -63,8 +63,7 @@ KernelAction Take(int signal) {
 void FallBackToDefault(int signal, const siginfo_t& info) {
   const KernelAction action = Take(signal);
   const bool from_user = info.si_code <= 0;
-  if (from_user &&
-      action.handler == reinterpret_cast<uint64_t>(SIG_IGN)) {
+  if (from_user && action.handler == reinterpret_cast<uint64_t>(SIG_IGN)) {
     return;
   }
   PublishReport(UZSWAP_RECORD_LIVE);
@@ -127,9 +126,9 @@ int64_t Install(int signal, const KernelAction& wanted) {
   if (!IsFunction(wanted.handler)) {
     return RawSigaction(signal, &wanted, nullptr);
   }
-  const uint64_t keep = wanted.flags & (SA_RESTART | SA_NOCLDSTOP |
-                                        SA_NOCLDWAIT | SA_RESETHAND |
-                                        0x800 /* SA_EXPOSE_TAGBITS */);
+  const uint64_t keep =
+      wanted.flags & (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT | SA_RESETHAND |
+                      0x800 /* SA_EXPOSE_TAGBITS */);
   const KernelAction ours = Ours(&OnProgramSignal, keep);
   return RawSigaction(signal, &ours, nullptr);
 }
@@ -178,12 +177,11 @@ int64_t Sigaction(const SyscallFrame& frame) {
 }
 
 int64_t Pass(const SyscallFrame& frame) {
-  return os::Syscall(frame.number(), static_cast<int64_t>(frame.rdi),
-                     static_cast<int64_t>(frame.rsi),
-                     static_cast<int64_t>(frame.rdx),
-                     static_cast<int64_t>(frame.r10),
-                     static_cast<int64_t>(frame.r8),
-                     static_cast<int64_t>(frame.r9));
+  return os::Syscall(
+      frame.number(), static_cast<int64_t>(frame.rdi),
+      static_cast<int64_t>(frame.rsi), static_cast<int64_t>(frame.rdx),
+      static_cast<int64_t>(frame.r10), static_cast<int64_t>(frame.r8),
+      static_cast<int64_t>(frame.r9));
 }
 
 // Runs the call with the mask that argument `which` points to replaced by a

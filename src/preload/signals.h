@@ -22,11 +22,8 @@ struct KernelAction {
   uint64_t mask;
 };
 
-constexpr uint64_t SignalBit(int signal) {
-  return uint64_t{1} << (signal - 1);
-}
-inline constexpr uint64_t kNeverBlocked =
-    SignalBit(SIGBUS) | SignalBit(SIGSYS);
+constexpr uint64_t SignalBit(int signal) { return uint64_t{1} << (signal - 1); }
+inline constexpr uint64_t kNeverBlocked = SignalBit(SIGBUS) | SignalBit(SIGSYS);
 
 // Installs our SIGBUS and SIGSYS handlers. 0 or -errno.
 int InstallHandlers();

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pager/budget.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/os.h"
+#include "pager/uffd.h"
+
+namespace uzswap {
+namespace {
+
+enum File : size_t { kStatm, kStatus, kTask };
+
+// Shared memory is rare and its figure is in a slow file: every so many
+// measurements only.
+constexpr uint32_t kShmemEvery = 16;
+
+uint64_t ParseNumber(const char*& p) {
+  while (*p == ' ' || *p == '\t') ++p;
+  uint64_t n = 0;
+  for (; *p >= '0' && *p <= '9'; ++p) n = n * 10 + static_cast<uint64_t>(*p - '0');
+  return n;
+}
+
+// The number after `name` in text, 0 if it is not there.
+uint64_t ParseField(const char* text, const char* name) {
+  const size_t length = strlen(name);
+  for (const char* p = text; *p != '\0'; ++p) {
+    if ((p == text || p[-1] == '\n') && strncmp(p, name, length) == 0) {
+      p += length;
+      return ParseNumber(p);
+    }
+  }
+  return 0;
+}
+
+void RaiseTo(std::atomic<PageCount>& peak, PageCount value) {
+  PageCount seen = peak.load(std::memory_order_relaxed);
+  while (seen < value && !peak.compare_exchange_weak(
+                             seen, value, std::memory_order_relaxed)) {
+  }
+}
+
+}  // namespace
+
+Status Budget::Open() {
+  constexpr const char* kPaths[kFiles] = {
+      "/proc/self/statm", "/proc/self/status", "/proc/self/task"};
+  for (size_t i = 0; i < kFiles; ++i) {
+    const Result<int> fd = os::Open(kPaths[i], O_RDONLY, 0);
+    if (!fd.ok()) {
+      Close();
+      return fd.status();
+    }
+    files_[i] = MoveDescriptorHigh(fd.value());
+  }
+  return kOk;
+}
+
+void Budget::Close() {
+  for (int& fd : files_) {
+    if (fd >= 0) os::Close(fd);
+    fd = -1;
+  }
+}
+
+void Budget::Start(PageCount limit, Zswap* zswap) {
+  limit_ = limit;
+  low_ = kMin + std::clamp<PageCount>(limit / 128, 64, 4096);
+  zswap_ = zswap;
+  told_zswap_.store(limit, std::memory_order_relaxed);
+  Measure();
+}
+
+PageCount Budget::MeasureRss() {
+  char text[2048];
+  // statm: size resident shared …; shared counts files and shared memory.
+  Result<size_t> n = os::ReadFile(files_[kStatm], text, sizeof(text) - 1);
+  if (!n.ok()) return 0;
+  text[n.value()] = '\0';
+  const char* p = text;
+  (void)ParseNumber(p);
+  const uint64_t resident = ParseNumber(p);
+  const uint64_t shared = ParseNumber(p);
+  const PageCount anonymous = resident > shared ? resident - shared : 0;
+  if (measurements_.fetch_add(1, std::memory_order_relaxed) % kShmemEvery ==
+      0) {
+    n = os::ReadFile(files_[kStatus], text, sizeof(text) - 1);
+    if (n.ok()) {
+      text[n.value()] = '\0';
+      shmem_.store(ParseField(text, "RssShmem:") * 1024 / kPageSize,
+                   std::memory_order_relaxed);
+    }
+  }
+  return anonymous + shmem_.load(std::memory_order_relaxed);
+}
+
+void Budget::Measure() {
+  const PageCount rss = MeasureRss();
+  if (rss == 0) return;
+  const PageCount engine = Engine();
+  const PageCount known = resident() + staged() + engine;
+  unmanaged_.store(rss > known ? rss - known : 0, std::memory_order_relaxed);
+  RaiseTo(peak_, rss);
+  const PageCount stored = stored_.load(std::memory_order_relaxed);
+  const PageCount without = rss + stored;
+  RaiseTo(peak_without_, without > engine ? without - engine : 0);
+  if (zswap_ == nullptr) return;
+  // The pool's share is of what is left when the unmanaged part has taken its
+  // own. Small changes are not worth telling.
+  const PageCount share =
+      std::max(limit_ / 16, limit_ - std::min(limit_, unmanaged()));
+  const PageCount told = told_zswap_.load(std::memory_order_relaxed);
+  if (share + limit_ / 64 < told || told + limit_ / 64 < share) {
+    told_zswap_.store(share, std::memory_order_relaxed);
+    zswap_->SetTotalPages(share);
+  }
+}
+
+unsigned Budget::Threads() const {
+  struct stat info;
+  if (os::Syscall(SYS_fstat, files_[kTask],
+                  reinterpret_cast<int64_t>(&info)) < 0) {
+    return 0;
+  }
+  // One link for each thread besides "." and "..".
+  return info.st_nlink > 2 ? static_cast<unsigned>(info.st_nlink - 2) : 0;
+}
+
+size_t Budget::Descriptors(int* fds, size_t capacity) const {
+  size_t n = 0;
+  for (int fd : files_) {
+    if (fd >= 0 && n < capacity) fds[n++] = fd;
+  }
+  return n;
+}
+
+}  // namespace uzswap

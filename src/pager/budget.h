@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// How much memory may still be taken (rule F8: it is reserved here first).
+//
+//   limit >= resident + staged + engine + unmanaged
+//
+// resident and staged are counted here, engine is what zswap says, unmanaged is
+// everything else in RssAnon and RssShmem: measured from /proc now and then,
+// minus the first three. Watermarks: a fault may not take the last
+// `min` pages, because evicting needs room in the pool before it frees frames;
+// below `low` each fault also evicts.
+//
+// Threads: any, without locks.
+#ifndef UZSWAP_PAGER_BUDGET_H_
+#define UZSWAP_PAGER_BUDGET_H_
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/page.h"
+#include "base/status.h"
+#include "zswap/zswap.h"
+
+namespace uzswap {
+
+class Budget {
+ public:
+  // Opens /proc/self files; ENOENT and others as open(2) says.
+  Status Open();
+  void Close();
+  // From here on the engine counts.
+  void Start(PageCount limit, Zswap* zswap);
+
+  PageCount limit() const { return limit_; }
+  PageCount min() const { return kMin; }
+  PageCount low() const { return low_; }
+  // Negative: the limit is exceeded.
+  int64_t Free() const {
+    return static_cast<int64_t>(limit_) - static_cast<int64_t>(Used());
+  }
+  PageCount Used() const {
+    return resident() + staged() + Engine() + unmanaged();
+  }
+
+  // Takes `pages` if `keep` remain free.
+  bool TryReserve(PageCount pages, PageCount keep) {
+    resident_.fetch_add(pages, std::memory_order_relaxed);
+    if (Free() >= static_cast<int64_t>(keep)) return true;
+    resident_.fetch_sub(pages, std::memory_order_relaxed);
+    return false;
+  }
+  void Take(PageCount pages) {
+    resident_.fetch_add(pages, std::memory_order_relaxed);
+  }
+  void Release(PageCount pages) {
+    resident_.fetch_sub(pages, std::memory_order_relaxed);
+  }
+  void Stage(PageCount pages) {
+    staged_.fetch_add(pages, std::memory_order_relaxed);
+    Release(pages);
+  }
+  void Unstage(PageCount pages) {
+    Take(pages);
+    staged_.fetch_sub(pages, std::memory_order_relaxed);
+  }
+  void DropStaged(PageCount pages) {
+    staged_.fetch_sub(pages, std::memory_order_relaxed);
+  }
+  // Pages change hands: `pages` resident ones are nobody's concern any more.
+  void Disown(PageCount pages) {
+    unmanaged_.fetch_add(pages, std::memory_order_relaxed);
+    Release(pages);
+  }
+
+  // Measures what is not ours, and the peaks. Cheap: one read of statm.
+  void Measure();
+
+  PageCount resident() const {
+    return resident_.load(std::memory_order_relaxed);
+  }
+  PageCount staged() const { return staged_.load(std::memory_order_relaxed); }
+  PageCount unmanaged() const {
+    return unmanaged_.load(std::memory_order_relaxed);
+  }
+  PageCount peak() const { return peak_.load(std::memory_order_relaxed); }
+  PageCount peak_without() const {
+    return peak_without_.load(std::memory_order_relaxed);
+  }
+  // Of the process; 0 if unknown. Exact at the time of the call.
+  unsigned Threads() const;
+  size_t Descriptors(int* fds, size_t capacity) const;
+  // Anonymous and shared-memory pages of the process now.
+  PageCount MeasureRss();
+  void NoteStored(int64_t pages) {
+    stored_.fetch_add(static_cast<uint64_t>(pages), std::memory_order_relaxed);
+  }
+
+ private:
+  static constexpr PageCount kMin = 64;
+  static constexpr size_t kFiles = 3;
+
+  PageCount Engine() const {
+    return zswap_ == nullptr ? 0 : zswap_->memory_pages();
+  }
+
+  PageCount limit_ = 0;
+  PageCount low_ = 0;
+  Zswap* zswap_ = nullptr;
+  std::atomic<PageCount> resident_{0};
+  std::atomic<PageCount> staged_{0};
+  std::atomic<PageCount> unmanaged_{0};
+  std::atomic<PageCount> stored_{0};  // pages in zswap, for peak_without
+  std::atomic<PageCount> shmem_{0};
+  std::atomic<PageCount> peak_{0};
+  std::atomic<PageCount> peak_without_{0};
+  std::atomic<uint32_t> measurements_{0};
+  std::atomic<PageCount> told_zswap_{0};
+  // statm, status, task: opened once, so they work without /proc/self lookups
+  // and name this address space even in a vfork child.
+  int files_[kFiles] = {-1, -1, -1};
+};
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_PAGER_BUDGET_H_

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first file to read here: the nouns and the rules about entries.
+//
+//   slot        names one page of the program (base/page.h)
+//   entry       what zswap knows about the page stored under a slot
+//   pool        a compressor and a zpool; holds the content of most entries
+//   same-filled a page that is one 8-byte word repeated: kept in the entry
+//   raw         a page that does not compress: 4096 bytes in the pool
+//               (the kernel's "incompressible")
+//   LRU         entries whose content is in the pool, coldest first
+//   writeback   moves content from the pool to the device, coldest first
+//   claim       a writeback's right to read the content of an entry
+//
+// Life of an entry: made by Store, filled while nobody else knows it, then
+// published: first in the table, then on the LRU. From then on a thread owns it
+// only by taking it out of the table (Load, Store of a newer version,
+// Invalidate) or by claiming it (writeback).
+#ifndef UZSWAP_ZSWAP_ENTRY_H_
+#define UZSWAP_ZSWAP_ENTRY_H_
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/page.h"
+#include "device/device.h"
+#include "zpool/zpool.h"
+
+namespace uzswap {
+
+// An entry's place in the slab (entry_slab.h): half the size of a pointer, and
+// safe to look at when stale, since the slab never gives memory back.
+enum class EntryIndex : uint32_t {};
+inline constexpr EntryIndex kNoEntry{0};
+
+enum class EntryKind : uint8_t {
+  kFree = 0,        // not in use; `next` links the free ones
+  kSameFilled = 1,  // payload: the word
+  kCompressed = 2,  // payload: handle, `length` bytes of compressor output
+  kRaw = 3,         // payload: handle, the page itself
+  kOnDevice = 4,    // payload: block
+};
+
+constexpr bool InPool(EntryKind kind) {
+  return kind == EntryKind::kCompressed || kind == EntryKind::kRaw;
+}
+
+// Invariants of a published entry, when no call is in flight:
+//   table[slot] is this entry, and it is the only cell that is
+//   on the LRU  ⇔  InPool(kind)
+//   length: 1 … 4095 when compressed, 4096 when raw, else 0
+//   refs = 1
+// References: one belongs to the table or to whoever took the entry out of it,
+// one more to a writeback that has claimed it (at most one at a time: a claim
+// is only given when refs is 1, under the shard lock). Who drops the last one
+// frees handle or block, and the entry. So a Load may use the compressed copy
+// while a writeback of it is under way, and neither waits for the other.
+// Guards: slot, payload, length, kind, pool belong to the owner before
+// publication and after the entry was taken out of the table, and to the shard
+// lock of the slot in between; next, prev and lru to the LRU's lock.
+struct Entry {
+  std::atomic<uint64_t> slot;  // written under the shard lock, read anywhere
+  uint64_t payload;
+  EntryIndex next;
+  EntryIndex prev;
+  uint16_t length;
+  EntryKind kind;
+  uint8_t pool;  // which one: content stays where it was put
+  std::atomic<uint8_t> refs;
+  bool linked;      // on the LRU
+  bool referenced;  // not seen by the LRU's hand yet: gets a second chance
+
+  Slot slot_now() const { return Slot{slot.load(std::memory_order_relaxed)}; }
+  Handle handle() const { return Handle{payload}; }
+  Block block() const { return Block{payload}; }
+};
+static_assert(sizeof(Entry) == 32);
+static_assert(kPageSize <= UINT16_MAX);
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_ZSWAP_ENTRY_H_

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// A compressor and a zpool: turns a page into an object and back.
+#ifndef UZSWAP_ZSWAP_POOL_H_
+#define UZSWAP_ZSWAP_POOL_H_
+
+#include "compress/compressor.h"
+#include "zpool/zpool.h"
+
+namespace uzswap {
+
+// Locking: its parts do their own. No lock is held between calls.
+class Pool {
+ public:
+  // What became of a page. `handle` is set on success only.
+  struct Stored {
+    Handle handle;
+    ByteCount length;      // kPageSize: raw
+    int compress_error;    // 0, ENOSPC: does not compress, EINVAL: failed
+    int allocate_error;    // 0: stored; ENOMEM; ENOSPC: too large for the zpool
+  };
+
+  // ENOENT: no such zpool. ENOMEM. Or what the compressor's init said.
+  Status Create(const uzswap_compressor& plugin, int level, const char* zpool);
+  void Destroy();
+
+  // The page may change meanwhile (see same_filled.h); what is stored is then
+  // some bytes that Load may refuse, and nothing worse.
+  Stored Store(ConstPage page);
+  // EIO: the object is not one page's worth of compressed data. REQUIRES:
+  // nobody frees the object meanwhile.
+  Status Load(Handle handle, ByteCount length, MutablePage page);
+  void Free(Handle handle) { zpool_->Free(handle); }
+
+  PageCount total_pages() const { return zpool_->total_pages(); }
+  ByteCount metadata_bytes() const {
+    return zpool_->metadata_bytes() + compressor_->metadata_bytes();
+  }
+
+  void LockAll();
+  void UnlockAll();
+  void ResetLocksInChild();
+  void CheckInvariants() { zpool_->CheckInvariants(); }
+
+ private:
+  void Keep(std::span<const std::byte> bytes, Stored& stored);
+  void LoadRaw(Handle handle, MutablePage page);
+
+  Compressor* compressor_ = nullptr;
+  Zpool* zpool_ = nullptr;
+};
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_ZSWAP_POOL_H_
