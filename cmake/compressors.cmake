@@ -8,6 +8,7 @@ option(UZSWAP_LZO "build the lzo plug-in (links the GPL liblzo2)" ON)
 find_library(LZ4_STATIC liblz4.a REQUIRED)
 find_library(ZSTD_STATIC libzstd.a REQUIRED)
 find_library(LZO_LIBRARY lzo2)
+find_path(LZO_INCLUDE lzo/lzo1x.h)
 
 set(PLUGIN_FLAGS -fno-exceptions -fno-rtti -fno-threadsafe-statics)
 file(GLOB BUILTIN_SOURCES CONFIGURE_DEPENDS compressors/*.cc)
@@ -16,17 +17,18 @@ add_library(uzswap_builtin_compressors OBJECT ${BUILTIN_SOURCES})
 target_compile_definitions(uzswap_builtin_compressors PRIVATE UZSWAP_BUILTIN)
 target_compile_options(uzswap_builtin_compressors PRIVATE ${PLUGIN_FLAGS})
 
-if(UZSWAP_LZO AND LZO_LIBRARY AND EXISTS ${CMAKE_SOURCE_DIR}/compressors/lzo.cc)
+if(UZSWAP_LZO AND LZO_LIBRARY AND LZO_INCLUDE)
   add_library(uzswap-compressor-lzo MODULE compressors/lzo.cc)
   set_target_properties(uzswap-compressor-lzo PROPERTIES PREFIX ""
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plugins)
   target_compile_options(uzswap-compressor-lzo PRIVATE ${PLUGIN_FLAGS})
   target_link_libraries(uzswap-compressor-lzo PRIVATE ${LZO_LIBRARY})
 endif()
+
 # A plug-in built the way a stranger would build one, for the registry's tests.
-if(EXISTS ${CMAKE_SOURCE_DIR}/compressors/copy.cc)
-  add_library(uzswap-compressor-example MODULE compressors/copy.cc)
-  set_target_properties(uzswap-compressor-example PROPERTIES PREFIX ""
-    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plugins)
-  target_compile_options(uzswap-compressor-example PRIVATE ${PLUGIN_FLAGS})
-endif()
+add_library(uzswap-compressor-example MODULE compressors/copy.cc)
+set_target_properties(uzswap-compressor-example PROPERTIES PREFIX ""
+  LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plugins)
+target_compile_definitions(uzswap-compressor-example PRIVATE
+  UZSWAP_COPY_NAME="example")
+target_compile_options(uzswap-compressor-example PRIVATE ${PLUGIN_FLAGS})

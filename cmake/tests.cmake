@@ -7,24 +7,12 @@
 #   tools/check_*.py             rules of the source tree, label `check`
 #
 # Tests link the engine and its codecs. A folder that is not part of the engine
-# (cli, preload) names what its own tests may link: an OBJECT library
-# uzswap_FOLDER_testable, made in cmake/FOLDER.cmake.
+# (cli, preload) adds in its own cmake file what its tests link besides.
 file(GLOB TEST_SUPPORT CONFIGURE_DEPENDS tests/support/*.cc)
 list(FILTER TEST_SUPPORT EXCLUDE REGEX "_(test|fuzz)\\.cc$")
 add_library(uzswap_test_support OBJECT ${TEST_SUPPORT}
             ${CMAKE_SOURCE_DIR}/cmake/empty.cc)
 target_include_directories(uzswap_test_support PUBLIC ${CMAKE_SOURCE_DIR}/tests)
-
-# The clang build is there for the thread-safety analysis of the product. Tests
-# break locking rules on purpose, so it has none.
-if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
-  option(UZSWAP_TESTS "build the tests" OFF)
-else()
-  option(UZSWAP_TESTS "build the tests" ON)
-endif()
-if(NOT UZSWAP_TESTS)
-  return()
-endif()
 
 enable_testing()
 find_package(GTest REQUIRED)
@@ -33,11 +21,11 @@ function(uzswap_test_program name source)
   add_executable(${name} ${source})
   target_compile_definitions(${name} PRIVATE
     UZSWAP_PLUGIN_DIR="${CMAKE_BINARY_DIR}/plugins")
-  get_filename_component(folder ${source} DIRECTORY)
-  get_filename_component(folder ${folder} NAME)
+  # Tests break locking rules on purpose.
+  target_compile_options(${name} PRIVATE
+    $<$<CXX_COMPILER_ID:Clang>:-Wno-thread-safety>)
   target_link_libraries(${name} PRIVATE uzswap_engine uzswap_builtin_compressors
-    uzswap_test_support $<TARGET_NAME_IF_EXISTS:uzswap_${folder}_testable>
-    ${LZ4_STATIC} ${ZSTD_STATIC} ${CMAKE_DL_LIBS} ${ARGN})
+    uzswap_test_support ${LZ4_STATIC} ${ZSTD_STATIC} ${CMAKE_DL_LIBS} ${ARGN})
 endfunction()
 
 file(GLOB_RECURSE TEST_SOURCES CONFIGURE_DEPENDS
@@ -67,30 +55,39 @@ if(UZSWAP_SANITIZE)
 endif()
 
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
-file(GLOB PROCESS_TESTS CONFIGURE_DEPENDS tests/*.sh tests/*.py)
-list(FILTER PROCESS_TESTS EXCLUDE REGEX "/functions\\.(sh|py)$")
-foreach(script ${PROCESS_TESTS})
-  get_filename_component(name ${script} NAME)
-  if(name MATCHES "\\.sh$")
-    add_test(NAME ${name} COMMAND bash ${script})
-  else()
-    add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} ${script})
-  endif()
-  set_tests_properties(${name} PROPERTIES
-    ENVIRONMENT "UZSWAP_BUILD=${CMAKE_BINARY_DIR}"
-    SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS process)
-endforeach()
+# At the end of configuring, so that a part's own cmake file may register its
+# scripts with properties of its own; what it left out is added here. They
+# measure memory and time, so they do not share the machine.
+function(uzswap_register_scripts)
+  file(GLOB scripts CONFIGURE_DEPENDS tests/*.sh tests/*.py)
+  list(FILTER scripts EXCLUDE REGEX "/(functions|jobs)\\.(sh|py)$")
+  foreach(script ${scripts})
+    get_filename_component(name ${script} NAME_WE)
+    if(NOT TEST ${name})
+      set(interpreter bash)
+      if(script MATCHES "\\.py$")
+        set(interpreter ${Python3_EXECUTABLE} -B)
+      endif()
+      add_test(NAME ${name} COMMAND ${interpreter} ${script})
+      set_tests_properties(${name} PROPERTIES
+        ENVIRONMENT "UZSWAP_BUILD=${CMAKE_BINARY_DIR}" RUN_SERIAL TRUE
+        SKIP_RETURN_CODE 77 TIMEOUT 600 LABELS process)
+    endif()
+  endforeach()
+endfunction()
+cmake_language(DEFER CALL uzswap_register_scripts)
 
 # The rules of the source tree hold for every build; one of them checks.
 if(UZSWAP_DEBUG)
   return()
 endif()
-foreach(check layers symbols tests)
-  add_test(NAME check_${check} COMMAND ${Python3_EXECUTABLE}
-           ${CMAKE_SOURCE_DIR}/tools/check_${check}.py
+file(GLOB CHECKS CONFIGURE_DEPENDS tools/check_*.py)
+foreach(script ${CHECKS})
+  get_filename_component(name ${script} NAME_WE)
+  add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} -B ${script}
            --build ${CMAKE_BINARY_DIR})
-  add_test(NAME check_${check}_self_test COMMAND ${Python3_EXECUTABLE}
-           ${CMAKE_SOURCE_DIR}/tools/check_${check}.py --self-test)
-  set_tests_properties(check_${check} check_${check}_self_test PROPERTIES
-    WORKING_DIRECTORY ${CMAKE_SOURCE_DIR} TIMEOUT 300 LABELS check)
+  add_test(NAME ${name}_self_test COMMAND ${Python3_EXECUTABLE} -B ${script}
+           --self-test)
+  set_tests_properties(${name} ${name}_self_test PROPERTIES
+    TIMEOUT 300 LABELS check)
 endforeach()

@@ -67,11 +67,7 @@ Check CheckBackingTexts(const OptionTexts& texts, Options* options) {
         "or none"};
   }
   options->backing = none ? "" : texts.backing;
-  if (texts.backing_size.empty()) return {};
-  if (none) {
-    return Failure{"--backing-size " + texts.backing_size +
-                   " has no meaning with --backing none; leave one out"};
-  }
+  if (none || texts.backing_size.empty()) return {};
   const auto bytes = ParseSize(texts.backing_size);
   if (!bytes || *bytes < 4096) {
     return Failure{"--backing-size '" + texts.backing_size +

@@ -3,12 +3,15 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+
+#include "cli/size.h"
 
 namespace uzswap::cli {
 
@@ -18,6 +21,13 @@ ReportFile::~ReportFile() {
 }
 
 Check ReportFile::Create() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+      limit.rlim_cur < sizeof(uzswap_report)) {
+    return Failure{"ulimit -f is " + FormatSize(limit.rlim_cur) +
+                   ", but the report needs " +
+                   FormatSize(sizeof(uzswap_report)) + "; raise the limit"};
+  }
   fd_ = memfd_create("uzswap-report", MFD_CLOEXEC);
   if (fd_ < 0 || ftruncate(fd_, sizeof(uzswap_report)) != 0) {
     return Failure{std::string("no memory for the report: ") +

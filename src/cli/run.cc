@@ -89,23 +89,30 @@ Job MakeJob(const Options& options, const Layout& layout,
             const ReportFile& report) {
   Job job;
   job.argv = options.command;
-  job.environment = {
-      {"LD_PRELOAD", PreloadList(layout.preload)},
-      {"UZSWAP_REPORT", report.path()},
-      {"UZSWAP_MEMORY", std::to_string(options.memory)},
-      {"UZSWAP_COMPRESSOR", options.compressor},
-      {"UZSWAP_ZPOOL", options.zpool},
-      {"UZSWAP_MAX_POOL_PERCENT", std::to_string(options.max_pool_percent)},
-      {"UZSWAP_ACCEPT_THRESHOLD_PERCENT",
-       std::to_string(options.accept_threshold_percent)},
-      {"UZSWAP_BACKING", options.backing.empty() ? "none" : options.backing},
-      {"UZSWAP_BACKING_SIZE", std::to_string(options.backing_size)},
-      {"UZSWAP_EVICT", options.evict},
-      {"UZSWAP_SYSCALLS", options.syscalls},
-      {"UZSWAP_PLUGIN_DIR", layout.plugin_dir},
+  const auto set = [&job](const char* name, const std::string& value) {
+    // An empty value or 0 means "as the engine thinks best": no variable.
+    if (value.empty() || value == "0") {
+      job.removed.push_back(name);
+    } else {
+      job.environment.emplace_back(name, value);
+    }
   };
+  set("LD_PRELOAD", PreloadList(layout.preload));
+  set("UZSWAP_REPORT", report.path());
+  set("UZSWAP_MEMORY", std::to_string(options.memory));
+  set("UZSWAP_COMPRESSOR", options.compressor);
+  set("UZSWAP_ZPOOL", options.zpool);
+  set("UZSWAP_MAX_POOL_PERCENT", std::to_string(options.max_pool_percent));
+  set("UZSWAP_ACCEPT_THRESHOLD_PERCENT",
+      std::to_string(options.accept_threshold_percent));
+  set("UZSWAP_BACKING", options.backing.empty() ? "none" : options.backing);
+  set("UZSWAP_BACKING_SIZE", std::to_string(options.backing_size));
+  set("UZSWAP_EVICT", options.evict);
+  set("UZSWAP_SYSCALLS", options.syscalls);
+  set("UZSWAP_PLUGIN_DIR", layout.plugin_dir);
   // Ours alone: a second `uzswap run` below must not overwrite this file.
-  job.removed = {"UZSWAP_STATS_JSON", "UZSWAP_QUIET"};
+  set("UZSWAP_STATS_JSON", "");
+  set("UZSWAP_QUIET", "");
   return job;
 }
 

@@ -137,6 +137,7 @@ Status Compressor::Decompress(AcompContext& context,
                               std::span<const std::byte> from,
                               MutablePage page) {
   context.mutex.AssertHeld();
+  if (from.empty()) return Status::Error(EIO);
   const int error = plugin_->decompress(context.workspace, from.data(),
                                         from.size(), page.data(), page.size());
   return error == 0 ? kOk : Status::Error(EIO);

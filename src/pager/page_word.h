@@ -88,13 +88,13 @@ class PageWord {
     }
   }
 
-  // REQUIRES: seen was busy. Returns when the word may have changed.
-  void Wait(uint32_t seen) {
+  // Returns when the word is not busy, or may have changed.
+  void Wait() {
     for (int i = 0; i < kSpins; ++i) {
       if (state() != PageState::kBusy) return;
       os::Pause();
     }
-    seen = Load();
+    uint32_t seen = Load();
     if (StateOf(seen) != PageState::kBusy) return;
     const uint32_t waiting = seen | kWaiters;
     if (seen != waiting && !word_.compare_exchange_strong(

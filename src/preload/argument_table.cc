@@ -22,6 +22,8 @@ constexpr Argument Time{Kind::kFixed, 0, 16};  // timespec, timeval
 constexpr Argument TwoWaiters{Kind::kWaiters, 0, 2};
 
 constexpr uint8_t Int(uint8_t by) { return by | kIntArgument; }
+constexpr Argument FdSet{Kind::kBits, Int(0), 0};
+
 constexpr Argument Fixed(uint16_t bytes) { return {Kind::kFixed, 0, bytes}; }
 constexpr Argument Bytes(uint8_t by, uint16_t more = 0) {
   return {Kind::kBytes, by, more};

@@ -88,10 +88,10 @@ class Pins {
   mmsghdr message_;
 };
 
-// All transfers in flight together pin no more than this (each call has
-// kAlwaysBytes in any case). To be set once to about a quarter of the memory
-// limit; kMaxBytes until then.
-void SetPinLimit(uint64_t bytes);
+// All transfers in flight together pin no more than a quarter of the memory
+// limit (each call has kAlwaysBytes in any case), and never more than
+// kMaxBytes. To be called once; until then only kMaxBytes holds.
+void SetPinLimit(uint64_t memory_limit);
 
 // Pins what the call in `call` names. `call` is the frame that is going to be
 // executed, not the program's own: if not everything may be pinned, a transfer

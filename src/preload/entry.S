@@ -114,11 +114,11 @@ uzswap_resume_program:                  /* rbx: the frame */
         cmpq    $0, (%rsp)
         lea     8(%rsp), %rsp
         pop     %r11
+        mov     (%rsp), %rcx
         jne     2f
-        pop     %rcx
-        jmp     *%r11
-2:      mov     (%rsp), %rcx
-        ret     $128
+        mov     %r11, (%rsp)            /* ret: the stub's call is paired */
+        ret
+2:      ret     $128
         .cfi_endproc
         .size uzswap_entry_dispatched, . - uzswap_entry_dispatched
 

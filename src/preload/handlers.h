@@ -10,13 +10,22 @@
 
 namespace uzswap::preload {
 
-// Sets *result and returns true if the call is one of that family.
-// mmap munmap mprotect pkey_mprotect mremap madvise brk mlock mlock2 munlock
-// mlockall munlockall shmat remap_file_pages process_madvise …
+// Sets *result and returns true if the call is one of that family: mmap munmap
+// mprotect pkey_mprotect mremap madvise brk mlock mlock2 mlockall shmat
+// process_madvise mseal. What changes no mapping (mincore, msync, munlock) or
+// only mappings of files is passed on. Runs with the vector registers saved:
+// these calls may run a codec.
 bool MemoryCall(const SyscallFrame& frame, int64_t* result);
-// close close_range dup2 dup3 fcntl io_uring_setup io_setup …: uzswap's own
-// descriptors are invisible; what cannot be pinned is refused with ENOSYS.
+
+// close close_range dup dup2 dup3 fcntl: uzswap's own descriptors are invisible
+// (EBADF). io_uring_*, io_*: memory in flight there is pinned by nobody, so
+// they are refused with ENOSYS.
 bool DescriptorCall(const SyscallFrame& frame, int64_t* result);
+// Reads the pager's descriptors again: at start, and in the child of a fork.
+// Not to be called by two threads at once.
+void RefreshDescriptors();
+// Makes a descriptor of preload's own invisible too, for ever. At most 8.
+void HideDescriptor(int fd);
 
 }  // namespace uzswap::preload
 

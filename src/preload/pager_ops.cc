@@ -1,17 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "preload/pager_ops.h"
 
-#include "uzswap/uzswap.h"
+#include <uzswap/uzswap.h>
 
-extern "C" {
-// api: as uzswap_pin, but answers -EAGAIN instead of bringing a page in.
-int uzswap_pin_resident(const void* address, size_t length);
-// entry.S
-__attribute__((visibility("hidden"))) int uzswap_pin_saving_vectors(
-    const void* address, size_t length);
-__attribute__((visibility("hidden"))) int64_t uzswap_call_saving_vectors(
-    int64_t (*fn)(void*), void* argument);
-}
+#include "preload/vectors.h"
 
 namespace uzswap::preload {
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstring>
 #include <atomic>
 
 #include "base/check.h"
@@ -17,7 +18,7 @@ constexpr uint64_t kLarge = 64 << 10;  // smaller ranges are not accounted
 constinit std::atomic<uint64_t> pin_limit{Pins::kMaxBytes};
 constinit std::atomic<uint64_t> large_pinned{0};
 
-const void* Pointer(uint64_t address) {
+const void* PageAt(uint64_t address) {
   return reinterpret_cast<const void*>(address);
 }
 
@@ -38,16 +39,17 @@ Span PagesOf(uint64_t address, uint64_t bytes) {
 
 }  // namespace
 
-void SetPinLimit(uint64_t bytes) {
-  bytes = std::clamp(PageFloor(bytes), Pins::kAlwaysBytes, Pins::kMaxBytes);
-  pin_limit.store(bytes, std::memory_order_relaxed);
+void SetPinLimit(uint64_t memory_limit) {
+  const uint64_t quarter = PageFloor(memory_limit / 4);
+  pin_limit.store(std::clamp(quarter, Pins::kAlwaysBytes, Pins::kMaxBytes),
+                  std::memory_order_relaxed);
 }
 
 void Pins::Release() {
   if (message_original_ != 0) WriteMessageBack();
   for (size_t i = 0; i < count_; ++i) {
     const Range& range = at(i);
-    kPager.unpin(Pointer(range.address), range.bytes);
+    kPager.unpin(PageAt(range.address), range.bytes);
     if (range.bytes > kLarge) {
       large_pinned.fetch_sub(range.bytes, std::memory_order_relaxed);
     }
@@ -83,7 +85,7 @@ uint64_t Pins::AddTransfer(uint64_t address, uint64_t bytes) {
 bool Pins::AddIfResident(uint64_t address, uint64_t bytes) {
   DCHECK(address % kPageSize == 0 && bytes % kPageSize == 0);
   if (!Reserve()) return false;
-  if (kPager.pin_resident(Pointer(address), bytes) != 0) return false;
+  if (kPager.pin_resident(PageAt(address), bytes) != 0) return false;
   Record(address, bytes);
   return true;
 }
@@ -95,7 +97,7 @@ uint64_t Pins::ShortIovec(uint64_t base, uint64_t bytes) {
 
 uint64_t Pins::ShortMessage(const mmsghdr& message, uint64_t original,
                             bool has_length) {
-  CopyBytes(&message_, &message, sizeof(message));
+  memcpy(&message_, &message, sizeof(message));
   message_original_ = original;
   message_has_length_ = has_length;
   return reinterpret_cast<uint64_t>(&message_);
@@ -143,7 +145,7 @@ bool Pins::Grow() {
   if (!memory.ok()) return false;
   auto* ranges = static_cast<Range*>(memory.value());
   if (more_ != nullptr) {
-    CopyBytes(ranges, more_, old * sizeof(Range));
+    memcpy(ranges, more_, old * sizeof(Range));
     os::Unmap(more_, old * sizeof(Range)).Ignore();  // our own: cannot fail
   }
   more_ = ranges;
@@ -165,8 +167,8 @@ void Pins::Record(uint64_t address, uint64_t bytes) {
 // which goes wrong only if the page happens to leave.
 void Pins::Pin(uint64_t address, uint64_t bytes) {
   if (!Reserve()) return;
-  if (kPager.pin_resident(Pointer(address), bytes) != 0) {
-    (void)kPager.pin(Pointer(address), bytes);
+  if (kPager.pin_resident(PageAt(address), bytes) != 0) {
+    (void)kPager.pin(PageAt(address), bytes);
   }
   Record(address, bytes);
 }

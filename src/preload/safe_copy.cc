@@ -6,10 +6,12 @@
 // the second choice.
 #include "preload/safe_copy.h"
 
+#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <cstring>
 #include <cerrno>
 
 #include "base/os.h"
@@ -23,18 +25,17 @@ int64_t Raw(const void* pointer) { return reinterpret_cast<int64_t>(pointer); }
 
 bool Readable(uint64_t page) {
   constexpr int64_t kNoSuchHow = -1;
-  return os::Syscall(SYS_rt_sigprocmask, kNoSuchHow,
-                     static_cast<int64_t>(page), 0, 8) == -EINVAL;
+  return os::Syscall(SYS_rt_sigprocmask, kNoSuchHow, static_cast<int64_t>(page),
+                     0, 8) == -EINVAL;
 }
 
-// get_robust_list would write; clock_getres only asks for 16 writable bytes,
-// but it fills them. There is no call that asks and writes nothing, so the
-// first word is written back by the kernel as it was: FUTEX_OP_ADD of 0.
+// No call asks for a writable page and leaves it alone, so this one adds 0 to
+// its first word, atomically.
 bool Writable(uint64_t page) {
-  constexpr int64_t kWakeOp = 5 | 128;
+  constexpr int64_t kAddNothing = int64_t{FUTEX_OP_ADD} << 28;
   uint32_t nobody = 0;
-  return os::Syscall(SYS_futex, Raw(&nobody), kWakeOp, 0, 0,
-                     static_cast<int64_t>(page), int64_t{1} << 28) >= 0;
+  return os::Syscall(SYS_futex, Raw(&nobody), FUTEX_WAKE_OP_PRIVATE, 0, 0,
+                     static_cast<int64_t>(page), kAddNothing) >= 0;
 }
 
 size_t CopyAsking(uint64_t program, void* ours, size_t bytes, bool write) {
@@ -49,9 +50,9 @@ size_t CopyAsking(uint64_t program, void* ours, size_t bytes, bool write) {
         std::min<uint64_t>(bytes - done, page + kPageSize - address);
     auto* theirs = reinterpret_cast<std::byte*>(address);
     if (write) {
-      CopyBytes(theirs, at + done, n);
+      memcpy(theirs, at + done, n);
     } else {
-      CopyBytes(at + done, theirs, n);
+      memcpy(at + done, theirs, n);
     }
     done += n;
   }

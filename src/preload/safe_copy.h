@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copies between the program's memory and ours that survive any pointer. The
 // pages must be pinned already if they are managed: an evicted page looks like
-// a bad pointer here. No vector registers.
+// a bad pointer here.
 #ifndef UZSWAP_PRELOAD_SAFE_COPY_H_
 #define UZSWAP_PRELOAD_SAFE_COPY_H_
 
@@ -13,11 +13,6 @@ namespace uzswap::preload {
 // Bytes copied, from the front; 0 for a bad pointer.
 size_t ReadPinned(uint64_t address, void* to, size_t bytes);
 size_t WritePinned(uint64_t address, const void* from, size_t bytes);
-
-// memcpy of libc uses vector registers; this does not.
-inline void CopyBytes(void* to, const void* from, size_t bytes) {
-  asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
-}
 
 }  // namespace uzswap::preload
 

@@ -10,6 +10,8 @@
 //   at its end, so a location needs no class to become a payload address;
 // - a zspage gets its frames as its objects are first used: a class with one
 //   object holds one frame, not a chain of them;
+// - a class that would need another zspage first takes a freed object of a
+//   slightly larger class, so an object may live in a class above its own;
 // - a few frames of emptied zspages are kept for reuse.
 #ifndef UZSWAP_ZPOOL_ZSMALLOC_H_
 #define UZSWAP_ZPOOL_ZSMALLOC_H_
@@ -40,7 +42,10 @@ class Zsmalloc : public Zpool {
   ~Zsmalloc() = default;
 };
 
-// Payload overhead, all metadata included, is lowest here; see zsmalloc.cc.
+// Overhead (frames and metadata over payload) of lz4 pages under random
+// replacement, measured: 20,000 objects 11 % with chain 4, 7 % with 8, 8 % with
+// 16, 13 % with 32; 200,000 objects 8.6 %, 3.5 %, 2.7 %, 2.8 %. Longer chains
+// pack closer but empty later; 8 is the best or near it at every pool size.
 inline constexpr unsigned kZsmallocChain = 8;
 
 // chain: longest zspage in pages, ZsmallocGeometry::kMinChain … kMaxChain.

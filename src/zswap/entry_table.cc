@@ -2,6 +2,7 @@
 #include "zswap/entry_table.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/os.h"
 
@@ -112,22 +113,29 @@ void EntryTable::DropPages(Slot first, Slot end) {
       continue;
     }
     const uint64_t word = touched_[at / 64].load(std::memory_order_relaxed);
-    if ((word >> (at % 64)) == 0) {
+    const uint64_t touched = word >> (at % 64);
+    if (touched == 0) {
       at = (at / 64 + 1) * 64;
-      continue;
+    } else if ((touched & 1) == 0) {
+      at += static_cast<uint64_t>(std::countr_zero(touched));
+    } else {
+      const auto run = static_cast<uint64_t>(std::countr_one(touched));
+      const uint64_t count = std::min(run, last - at);
+      DropTablePages(at, count);
+      at += count;
     }
-    if (((word >> (at % 64)) & 1) != 0) DropTablePage(at);
-    ++at;
   }
 }
 
-void EntryTable::DropTablePage(uint64_t table_page) {
+// REQUIRES: their marks are set, in one word (and thus in one group).
+void EntryTable::DropTablePages(uint64_t table_page, uint64_t count) {
   EntryIndex* page = &cells_[table_page << kTablePageBits];
-  if (!os::Drop(page, kPageSize).ok()) return;  // it is zeros; it only stays
-  touched_[table_page / 64].fetch_and(~(uint64_t{1} << (table_page % 64)));
+  if (!os::Drop(page, count * kPageSize).ok()) return;  // zeros that stay
+  const uint64_t run = ~uint64_t{0} >> (64 - count);
+  touched_[table_page / 64].fetch_and(~(run << (table_page % 64)));
   groups_[table_page >> (kGroupBits - kTablePageBits)].table_pages.fetch_sub(
-      1, std::memory_order_relaxed);
-  table_pages_.fetch_sub(1, std::memory_order_relaxed);
+      static_cast<uint32_t>(count), std::memory_order_relaxed);
+  table_pages_.fetch_sub(count, std::memory_order_relaxed);
 }
 
 PageCount EntryTable::CheckInvariants() {

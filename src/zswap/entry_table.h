@@ -98,7 +98,7 @@ class EntryTable {
   EntryIndex TakeLocked(Slot slot);
   size_t TakeFromChunk(Slot& at, Slot end, std::span<EntryIndex> taken);
   void MarkTouched(Slot slot);
-  void DropTablePage(uint64_t table_page);
+  void DropTablePages(uint64_t table_page, uint64_t count);
 
   static LockClass lock_class_;
   SparseTable<EntryIndex> cells_;

@@ -70,8 +70,7 @@ void Lru::CheckInvariants() {
   ScopedLock lock(mutex_);
   PageCount count = 0;
   EntryIndex before = kNoEntry;
-  for (EntryIndex index = cold_; index != kNoEntry;
-       index = slab_[index].next) {
+  for (EntryIndex index = cold_; index != kNoEntry; index = slab_[index].next) {
     CHECK(slab_[index].linked);
     CHECK(slab_[index].prev == before);
     CHECK(++count <= size_);

@@ -14,9 +14,9 @@ class Pool {
   // What became of a page. `handle` is set on success only.
   struct Stored {
     Handle handle;
-    ByteCount length;      // kPageSize: raw
-    int compress_error;    // 0, ENOSPC: does not compress, EINVAL: failed
-    int allocate_error;    // 0: stored; ENOMEM; ENOSPC: too large for the zpool
+    ByteCount length;    // kPageSize: raw
+    int compress_error;  // 0, ENOSPC: does not compress, EINVAL: failed
+    int allocate_error;  // 0: stored; ENOMEM; ENOSPC: too large for the zpool
   };
 
   // ENOENT: no such zpool. ENOMEM. Or what the compressor's init said.
@@ -39,7 +39,10 @@ class Pool {
   void LockAll();
   void UnlockAll();
   void ResetLocksInChild();
-  void CheckInvariants() { zpool_->CheckInvariants(); }
+  void CheckInvariants() {
+    zpool_->CheckInvariants();
+    compressor_->CheckInvariants();
+  }
 
  private:
   void Keep(std::span<const std::byte> bytes, Stored& stored);

@@ -25,9 +25,9 @@ struct ZswapConfig {
   const uzswap_compressor* compressor;  // resolved before (never by name here)
   int level;
   const char* zpool;
-  Device* device;               // owned by the caller; nullptr: no backing store
-  PageCount total_pages;        // what max_pool_percent is a percentage of
-  unsigned max_pool_percent;    // 1 … 100
+  Device* device;             // owned by the caller; nullptr: no backing store
+  PageCount total_pages;      // what max_pool_percent is a percentage of
+  unsigned max_pool_percent;  // 1 … 100
   unsigned accept_threshold_percent;  // 1 … 100, of the maximum
 };
 

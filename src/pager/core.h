@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the parts of the pager share: the map lock, the page words, the tables
+// over them, the budget and the engine. Each member hides its own decision;
+// this only ties them together.
+#ifndef UZSWAP_PAGER_CORE_H_
+#define UZSWAP_PAGER_CORE_H_
+
+#include "base/arena.h"
+#include "base/counters.h"
+#include "base/mutex.h"
+#include "pager/block.h"
+#include "pager/bounce.h"
+#include "pager/budget.h"
+#include "pager/managed_map.h"
+#include "pager/page_word.h"
+#include "pager/range_table.h"
+#include "pager/uffd.h"
+#include "zswap/zswap.h"
+
+namespace uzswap {
+
+enum class PagerCounter : unsigned {
+#define UZSWAP_COUNTER(name, text) name,
+#include "pager/counters.def"
+#undef UZSWAP_COUNTER
+  kCount
+};
+
+// Invariants (under the exclusive map lock): no page is busy or evicting; a
+// page word is not none only inside a managed range; the resident pages of a
+// block are counted in it and all of them in the budget; no page is
+// write-protected.
+struct Core {
+  static LockClass map_lock_class;
+
+  RwLock map_lock{map_lock_class};
+  Uffd uffd;
+  SparseTable<PageWord> words;
+  ManagedMap managed;
+  RangeTable ranges UZSWAP_GUARDED_BY(map_lock);
+  BlockList blocks;
+  Budget budget;
+  BounceBuffers bounce;
+  PerCpuCounters<PagerCounter> counters;
+  Zswap* zswap = nullptr;
+
+  PageWord& word(Slot slot) { return words[Index(slot)]; }
+  void Count(PagerCounter counter, uint64_t n = 1) { counters.Add(counter, n); }
+
+  // evicting → resident with `pins`; false if it is not evicting any more.
+  bool CancelEviction(Slot slot, uint32_t pins) {
+    if (!word(slot).ClaimFrom(PageState::kEvicting)) return false;
+    // The range is registered and the page present, so this cannot fail in a
+    // way that another try would mend.
+    CHECK(uffd.WriteProtect(AddressOf(slot), 1, false).ok());
+    word(slot).BecomeResident(pins);
+    Count(PagerCounter::pages_cancelled);
+    return true;
+  }
+};
+
+// A set of pages of one block: bit i is page i.
+using PageMask = uint64_t;
+
+// Calls f(first, count) for each run of set bits.
+template <typename F>
+void ForEachRun(PageMask mask, F f) {
+  while (mask != 0) {
+    const unsigned first = static_cast<unsigned>(std::countr_zero(mask));
+    const unsigned count =
+        static_cast<unsigned>(std::countr_one(mask >> first));
+    f(first, count);
+    mask &= count == 64 ? 0 : ~(((PageMask{1} << count) - 1) << first);
+  }
+}
+
+// Calls f(i) for each set bit.
+template <typename F>
+void ForEachPage(PageMask mask, F f) {
+  for (; mask != 0; mask &= mask - 1) {
+    f(static_cast<unsigned>(std::countr_zero(mask)));
+  }
+}
+
+// memcpy without vector registers and without instrumentation: the source may
+// be written to by the program meanwhile, on purpose.
+inline void CopyPage(void* to, const void* from) {
+  uint64_t count = kPageSize / 8;
+  asm volatile("rep movsq"
+               : "+D"(to), "+S"(from), "+c"(count)
+               :
+               : "memory");
+}
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_PAGER_CORE_H_

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// Eviction by write-protection. A page is claimed (busy) while the protection
+// is put on, so nobody can pin it between claim and protection and then have
+// its system call fail on a protected page; it is evicting only once protected.
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+
+#include "pager/evictor.h"
+
+namespace uzswap {
+namespace {
+
+// Names the caller's own process without a descriptor (Linux 6.14).
+constexpr int64_t kPidfdSelf = -10000;
+
+uint64_t PageAddress(BlockIndex block, unsigned page) {
+  return AddressOf(FirstSlot(block) + page);
+}
+
+// Storing may take as many frames from the pool as the drop gives back later,
+// so with little room the block leaves in smaller parts.
+unsigned PartPages(const Core& core) {
+  const int64_t room = core.budget.Free();
+  return static_cast<unsigned>(std::clamp<int64_t>(room / 2, 8, kBlockPages));
+}
+
+// The lowest `count` bits that are set in mask.
+PageMask LowestPages(PageMask mask, unsigned count) {
+  PageMask rest = mask;
+  for (; count > 0 && rest != 0; --count) rest &= rest - 1;
+  return mask & ~rest;
+}
+
+}  // namespace
+
+PageMask EvictablePages(Core& core, BlockIndex block, PageMask only) {
+  const uint64_t start = AddressOf(FirstSlot(block));
+  PageMask mask = 0;
+  core.ranges.ForEach(
+      start, start + kBlockPages * kPageSize,
+      [&](uint64_t from, uint64_t to, uint32_t prot) {
+        if (!ManagedRange{from, to, prot}.readable()) return;
+        const uint64_t first = (from - start) / kPageSize;
+        const uint64_t count = (to - from) / kPageSize;
+        const PageMask bits =
+            count == 64 ? ~PageMask{0} : (PageMask{1} << count) - 1;
+        mask |= bits << first;
+      });
+  return mask & only;
+}
+
+void WpEvictor::ProbeBatchedDrop() {
+  const Result<void*> page = os::Map(kPageSize);
+  if (!page.ok()) return;
+  const iovec range{.iov_base = page.value(), .iov_len = kPageSize};
+  const int64_t r = os::Syscall(SYS_process_madvise, kPidfdSelf,
+                                reinterpret_cast<int64_t>(&range), 1,
+                                MADV_DONTNEED, 0);
+  batched_ = r == static_cast<int64_t>(kPageSize);
+  CHECK(os::Unmap(page.value(), kPageSize).ok());
+}
+
+PageCount WpEvictor::Evict(BlockIndex block, PageMask only) {
+  PageMask evicting = Protect(block, EvictablePages(core_, block, only));
+  PageCount gone = 0;
+  while (evicting != 0) {
+    const PageMask part = LowestPages(evicting, PartPages(core_));
+    const PageMask stored = StorePages(block, part);
+    gone += Finish(block, stored, part);
+    evicting &= ~part;
+  }
+  return gone;
+}
+
+// Returns the pages that are evicting now.
+PageMask WpEvictor::Protect(BlockIndex block, PageMask pages) {
+  PageMask claimed = 0;
+  ForEachPage(pages, [&](unsigned i) {
+    PageWord& word = core_.word(FirstSlot(block) + i);
+    if (word.ClaimFrom(PageState::kResident)) claimed |= PageMask{1} << i;
+  });
+  PageMask failed = 0;
+  ForEachRun(claimed, [&](unsigned first, unsigned count) {
+    const Status s =
+        core_.uffd.WriteProtect(PageAddress(block, first), count, true);
+    if (s.ok()) return;
+    // Something else changed the mapping. What may be protected is released
+    // again by the next write to it, which finds it resident (see HandleFault).
+    for (unsigned i = first; i < first + count; ++i) failed |= PageMask{1} << i;
+  });
+  ForEachPage(claimed, [&](unsigned i) {
+    PageWord& word = core_.word(FirstSlot(block) + i);
+    if ((failed >> i & 1) != 0) {
+      word.BecomeResident(0);
+    } else {
+      word.BecomeEvicting();
+    }
+  });
+  return claimed & ~failed;
+}
+
+// Returns the pages that zswap has a copy of, wanted or not.
+PageMask WpEvictor::StorePages(BlockIndex block, PageMask pages) {
+  ScopedBounce bounce(core_.bounce);
+  PageMask stored = 0;
+  ForEachPage(pages, [&](unsigned i) {
+    const Slot slot = FirstSlot(block) + i;
+    PageWord& word = core_.word(slot);
+    if (word.state() != PageState::kEvicting) return;
+    // A codec must never see its source change under it, so it gets a copy.
+    CopyPage(bounce.page(0).data(),
+             reinterpret_cast<const void*>(AddressOf(slot)));
+    if (word.state() != PageState::kEvicting) return;
+    if (core_.zswap->Store(slot, bounce.page(0)).ok()) {
+      stored |= PageMask{1} << i;
+    } else {
+      (void)core_.CancelEviction(slot, 0);
+    }
+  });
+  return stored;
+}
+
+// Drops the stored pages that nobody wanted meanwhile.
+PageCount WpEvictor::Finish(BlockIndex block, PageMask stored, PageMask part) {
+  PageMask leaving = 0;
+  ForEachPage(part, [&](unsigned i) {
+    const Slot slot = FirstSlot(block) + i;
+    if ((stored >> i & 1) == 0) return;
+    if (core_.word(slot).ClaimFrom(PageState::kEvicting)) {
+      leaving |= PageMask{1} << i;
+    } else {
+      core_.zswap->Invalidate(slot, 1);
+    }
+  });
+  const PageMask dropped = Drop(block, leaving);
+  const auto count = static_cast<unsigned>(std::popcount(dropped));
+  // Counts first: whoever waits for one of these pages adds to them again.
+  core_.blocks.Went(block, count);
+  core_.budget.Release(count);
+  core_.budget.NoteStored(count);
+  core_.Count(PagerCounter::pages_out, count);
+  ForEachPage(leaving, [&](unsigned i) {
+    const Slot slot = FirstSlot(block) + i;
+    if ((dropped >> i & 1) != 0) {
+      core_.word(slot).BecomeEvicted();
+      return;
+    }
+    core_.zswap->Invalidate(slot, 1);
+    core_.uffd.WriteProtect(AddressOf(slot), 1, false).Ignore();  // see Protect
+    core_.word(slot).BecomeResident(0);
+  });
+  return count;
+}
+
+// Returns the pages whose frames are gone.
+PageMask WpEvictor::Drop(BlockIndex block, PageMask pages) {
+  iovec runs[kBlockPages / 2];
+  int64_t count = 0;
+  ForEachRun(pages, [&](unsigned first, unsigned n) {
+    runs[count++] = {
+        .iov_base = reinterpret_cast<void*>(PageAddress(block, first)),
+        .iov_len = n * kPageSize};
+  });
+  const auto bytes =
+      static_cast<int64_t>(std::popcount(pages)) * static_cast<int64_t>(kPageSize);
+  if (batched_ && count > 1 &&
+      os::Syscall(SYS_process_madvise, kPidfdSelf,
+                  reinterpret_cast<int64_t>(runs), count, MADV_DONTNEED,
+                  0) == bytes) {
+    return pages;
+  }
+  PageMask dropped = 0;
+  ForEachRun(pages, [&](unsigned first, unsigned n) {
+    void* address = reinterpret_cast<void*>(PageAddress(block, first));
+    if (!os::Drop(address, n * kPageSize).ok()) return;
+    for (unsigned i = first; i < first + n; ++i) dropped |= PageMask{1} << i;
+  });
+  return dropped;
+}
+
+}  // namespace uzswap

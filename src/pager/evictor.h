@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the pages of one block leave memory. The two ways differ in what the
+// block costs while other threads run (docs/design.md, "A page leaves").
+#ifndef UZSWAP_PAGER_EVICTOR_H_
+#define UZSWAP_PAGER_EVICTOR_H_
+
+#include "pager/core.h"
+#include "pager/staging.h"
+
+namespace uzswap {
+
+class Evictor {
+ public:
+  // Evicts what it can of `only` in the block; returns how many pages went.
+  // REQUIRES: the caller took the block from core.blocks; the map lock is held.
+  virtual PageCount Evict(BlockIndex block, PageMask only) = 0;
+
+ protected:
+  ~Evictor() = default;
+};
+
+// The pages of `only` that may leave if they are resident and not pinned: a
+// range that cannot be read cannot be compressed.
+PageMask EvictablePages(Core& core, BlockIndex block, PageMask only)
+    UZSWAP_REQUIRES_SHARED(core.map_lock);
+
+// Write-protects, compresses in place, drops. Works with any number of threads
+// and after a fork; needs no page moved and one shoot-down for each block.
+class WpEvictor final : public Evictor {
+ public:
+  explicit constexpr WpEvictor(Core& core) : core_(core) {}
+  PageCount Evict(BlockIndex block, PageMask only) override
+      UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  // Which way of dropping several runs at once this kernel has.
+  void ProbeBatchedDrop();
+
+ private:
+  PageMask Protect(BlockIndex block, PageMask pages);
+  PageMask StorePages(BlockIndex block, PageMask pages);
+  PageCount Finish(BlockIndex block, PageMask stored, PageMask evicting);
+  PageMask Drop(BlockIndex block, PageMask pages);
+
+  Core& core_;
+  bool batched_ = false;
+};
+
+// Moves the frames to staging. The program's pages are gone after one call for
+// a run; a frame that the kernel will not move (shared after a fork, or in use
+// by a device) stays where it is. Blocks with mappings that cannot be moved
+// from are left to the other evictor.
+class MoveEvictor final : public Evictor {
+ public:
+  constexpr MoveEvictor(Core& core, Staging& staging, Evictor& other)
+      : core_(core), staging_(staging), other_(other) {}
+  PageCount Evict(BlockIndex block, PageMask only) override
+      UZSWAP_REQUIRES_SHARED(core_.map_lock);
+
+ private:
+  bool CanMove(BlockIndex block, PageMask pages)
+      UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  PageMask MoveOut(BlockIndex block, uint32_t to, PageMask pages);
+
+  Core& core_;
+  Staging& staging_;
+  Evictor& other_;
+};
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_PAGER_EVICTOR_H_

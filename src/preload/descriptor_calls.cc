@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// Programs close descriptors that they did not open ("everything from 3 up").
+// uzswap's must survive that: to the program they are not open.
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+
+#include "base/check.h"
+#include "base/os.h"
+#include "preload/handlers.h"
+#include "preload/pager_ops.h"
+
+namespace uzswap::preload {
+namespace {
+
+constexpr size_t kPagerMax = 24;
+constexpr size_t kOwnMax = 8;
+constexpr int kNone = -1;
+
+// Slots hold a descriptor or kNone; `lowest` is the least of them (INT_MAX:
+// none), so that most calls are decided by one comparison. Written by one
+// thread, read by all without a lock; a reader that sees a mixture treats a
+// descriptor as hidden a moment too long or too short.
+struct Hidden {
+  std::atomic<int> lowest{INT_MAX};
+  std::atomic<int> pager[kPagerMax];  // stored + 1, so that 0 is "none"
+  std::atomic<int> own[kOwnMax];
+};
+constinit Hidden hidden;
+
+int At(size_t i) {
+  const auto& slot =
+      i < kPagerMax ? hidden.pager[i] : hidden.own[i - kPagerMax];
+  return slot.load(std::memory_order_relaxed) - 1;
+}
+
+bool IsHidden(uint64_t descriptor) {
+  const auto fd = static_cast<int>(descriptor);  // the kernel looks at an int
+  if (fd < hidden.lowest.load(std::memory_order_relaxed)) return false;
+  for (size_t i = 0; i < kPagerMax + kOwnMax; ++i) {
+    if (At(i) == fd) return true;
+  }
+  return false;
+}
+
+// The lowest hidden descriptor at or above `first`; UINT_MAX: none.
+unsigned NextHidden(unsigned first) {
+  unsigned next = UINT_MAX;
+  for (size_t i = 0; i < kPagerMax + kOwnMax; ++i) {
+    const int fd = At(i);
+    if (fd != kNone && static_cast<unsigned>(fd) >= first) {
+      next = std::min(next, static_cast<unsigned>(fd));
+    }
+  }
+  return next;
+}
+
+void FindLowest() {
+  const unsigned lowest = NextHidden(0);
+  hidden.lowest.store(lowest == UINT_MAX ? INT_MAX : static_cast<int>(lowest),
+                      std::memory_order_relaxed);
+}
+
+int64_t CloseRange(const SyscallFrame& frame) {
+  auto first = static_cast<unsigned>(frame.rdi);
+  const auto last = static_cast<unsigned>(frame.rsi);
+  auto flags = static_cast<unsigned>(frame.rdx);
+  constexpr unsigned kKnown = CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC;
+  const auto raw = [&flags](unsigned from, unsigned to) {
+    return os::Syscall(SYS_close_range, from, to, flags);
+  };
+  // Ours are closed on exec in any case; what is wrong the kernel shall say.
+  if (first > last || (flags & ~kKnown) != 0 ||
+      (flags & CLOSE_RANGE_CLOEXEC) != 0 || NextHidden(first) > last) {
+    return raw(first, last);
+  }
+  if ((flags & CLOSE_RANGE_UNSHARE) != 0) {
+    // Once, before the first piece, over a range that holds no descriptor: the
+    // kernel need not copy those that it would close, and one piece less than
+    // everything would make it forget the later ones.
+    const int64_t r = raw(UINT_MAX, UINT_MAX);
+    if (r < 0) return r;
+    flags &= ~unsigned{CLOSE_RANGE_UNSHARE};
+  }
+  for (;;) {
+    const unsigned stop = NextHidden(first);
+    if (stop > last) return raw(first, last);
+    if (stop > first) {
+      const int64_t r = raw(first, stop - 1);
+      if (r < 0) return r;
+    }
+    if (stop == last) return 0;
+    first = stop + 1;
+  }
+}
+
+}  // namespace
+
+bool DescriptorCall(const SyscallFrame& frame, int64_t* result) {
+  constexpr int64_t kIoPgetevents = 333;
+  switch (frame.number()) {
+    case SYS_dup2:
+    case SYS_dup3:
+      // As a target they are beyond what the program may open.
+      if (!IsHidden(frame.rdi) && !IsHidden(frame.rsi)) return false;
+      *result = -EBADF;
+      return true;
+    case SYS_close:
+    case SYS_dup:
+    case SYS_fcntl:
+      if (!IsHidden(frame.rdi)) return false;
+      *result = -EBADF;
+      return true;
+    case SYS_close_range:
+      *result = CloseRange(frame);
+      return true;
+    case SYS_io_uring_setup:
+    case SYS_io_uring_enter:
+    case SYS_io_uring_register:
+    case SYS_io_setup:
+    case SYS_io_destroy:
+    case SYS_io_submit:
+    case SYS_io_cancel:
+    case SYS_io_getevents:
+    case kIoPgetevents:
+      *result = -ENOSYS;
+      return true;
+    default:
+      return false;
+  }
+}
+
+void RefreshDescriptors() {
+  int fds[kPagerMax];
+  const size_t count = kPager.descriptors(fds, kPagerMax);
+  CHECK(count <= kPagerMax);
+  for (size_t i = 0; i < kPagerMax; ++i) {
+    hidden.pager[i].store(i < count ? fds[i] + 1 : 0,
+                          std::memory_order_relaxed);
+  }
+  FindLowest();
+}
+
+void HideDescriptor(int fd) {
+  CHECK(fd >= 0);
+  size_t i = 0;
+  while (i < kOwnMax && hidden.own[i].load(std::memory_order_relaxed) != 0) {
+    if (hidden.own[i].load(std::memory_order_relaxed) == fd + 1) return;
+    ++i;
+  }
+  CHECK(i < kOwnMax);
+  hidden.own[i].store(fd + 1, std::memory_order_relaxed);
+  FindLowest();
+}
+
+}  // namespace uzswap::preload

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the pool to the device, coldest first (mm/zswap.c, zswap_writeback_entry
+// and shrink_worker). It runs on the thread whose store met a full pool. The
+// page is read while it stays in the pool and the table, so a Load never waits;
+// whoever is later finds out under the shard lock.
+#include "zswap/writeback.h"
+
+#include "zswap/test_hooks.h"
+#include "zswap/zswap_impl.h"
+
+namespace uzswap {
+
+PageCount Zswap::Impl::Shrink(PageCount pages, Until until) {
+  if (device == nullptr) return 0;
+  if (until == Until::kAccepted && backoff.Skip()) return 0;
+  const PageBuffers::Holder buffer(buffers);
+  PageCount written = 0;
+  unsigned failures = 0;
+  // Twice round: every entry has had its second chance then.
+  PageCount visits = 2 * lru.size();
+  while (written < pages && failures < kMaxWritebackFailures) {
+    if (until == Until::kAccepted && PoolPages() <= limit.accept()) break;
+    Lru::Victim victim;
+    if (!lru.Select(visits, victim)) break;
+    HookAfterSelect(victim.slot);
+    const Status s = WriteBackOne(victim, buffer.page());
+    if (s.ok()) {
+      ++written;
+    } else if (s.error() != ENOENT) {
+      events.Add(Event::reject_reclaim_fail);
+      ++failures;
+      if (s.error() == ENOSPC) break;
+    }
+  }
+  if (written > 0) {
+    backoff.Reset();
+  } else if (failures > 0) {
+    backoff.Failed();
+  }
+  return written;
+}
+
+// ENOENT: the entry went away first, nothing was lost. Other errors: the page
+// stays in the pool, where the LRU has already queued it again.
+Status Zswap::Impl::WriteBackOne(const Lru::Victim& victim,
+                                 MutablePage buffer) {
+  Claimed claimed;
+  if (!Claim(victim, claimed)) return Status::Error(ENOENT);
+  Status s = pools[claimed.pool].Load(claimed.handle, claimed.length, buffer);
+  Block block;
+  if (!s.ok()) {
+    events.Add(Event::decompress_fail);
+  } else {
+    s = WriteToDevice(buffer, block);
+  }
+  if (s.ok()) {
+    HookBeforeFinish(victim.slot);
+    if (Finish(victim.entry, block)) {
+      events.Add(Event::written_back_pages);
+    } else {
+      s = Status::Error(ENOENT);
+    }
+  }
+  DropReference(victim.entry);
+  return s;
+}
+
+// The victim was chosen without the shard lock: by now it may be freed, may be
+// the entry of another slot, or somebody else's claim. Only the table knows
+// (CVE-2023-53178 is what happens without this check). If the index was freed
+// and used again for a newer version of the same slot, that is a valid victim.
+bool Zswap::Impl::Claim(const Lru::Victim& victim, Claimed& claimed) {
+  EntryTable::Cell cell(table, victim.slot);
+  if (cell.entry() != victim.entry) return false;
+  Entry& entry = slab[victim.entry];
+  if (!InPool(entry.kind)) return false;
+  uint8_t unclaimed = 1;
+  if (!entry.refs.compare_exchange_strong(unclaimed, 2,
+                                          std::memory_order_acquire)) {
+    return false;
+  }
+  claimed = Claimed{entry.handle(), entry.length, entry.pool};
+  return true;
+}
+
+Status Zswap::Impl::WriteToDevice(ConstPage page, Block& block) {
+  if (device == nullptr) return Status::Error(ENODEV);
+  const Result<Block> written = device->Write(page);
+  if (!written.ok()) {
+    events.Add(Event::device_write_fail);
+    return written.status();
+  }
+  events.Add(Event::zswpwb);
+  block = written.value();
+  return kOk;
+}
+
+// Makes `block` the content of the entry, unless the entry has been taken out
+// of the table meanwhile; then the block is given back. REQUIRES: a claim, so
+// that the index still means the same entry.
+bool Zswap::Impl::Finish(EntryIndex index, Block block) {
+  Entry& entry = slab[index];
+  Handle handle = kNoHandle;
+  const uint8_t pool = entry.pool;
+  {
+    EntryTable::Cell cell(table, entry.slot_now());
+    if (cell.entry() == index) {
+      lru.Remove(index);
+      UncountEntry(entry);
+      handle = entry.handle();
+      entry.kind = EntryKind::kOnDevice;
+      entry.payload = static_cast<uint64_t>(block);
+      entry.length = 0;
+      CountEntry(entry);
+    }
+  }
+  if (handle == kNoHandle) {
+    device->Free(block);
+    return false;
+  }
+  pools[pool].Free(handle);
+  return true;
+}
+
+void Zswap::Impl::NoteLimitExceeded() {
+  events.Add(Event::pool_limit_exceeded);
+  if (exceeded_told.exchange(true, std::memory_order_relaxed)) return;
+  Line line;
+  line << "the pool exceeds its limit of " << limit.max() << " pages: ";
+  if (device == nullptr) {
+    line << "there is no backing store to write to";
+  } else {
+    line << "the backing store takes no more pages (" << device->used()
+         << " of " << device->size() << " used)";
+  }
+  Log(line);
+}
+
+}  // namespace uzswap

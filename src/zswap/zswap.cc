@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+// Store and Load are lists of named steps, in the order of the page's way;
+// design.md walks the same way. What is not obvious in a step is explained at
+// the thing it works on: entry.h for who may touch an entry when.
+#include "zswap/zswap.h"
+
+#include <new>
+
+#include "base/os.h"
+#include "zswap/same_filled.h"
+#include "zswap/test_hooks.h"
+#include "zswap/zswap_impl.h"
+
+namespace uzswap {
+
+Status Zswap::Impl::Store(Slot slot, ConstPage page) {
+  RemoveOld(slot);  // before anything can fail
+  const EntryIndex index = NewEntry(slot);
+  if (index == kNoEntry) return Status::Error(ENOMEM);
+  Entry& entry = slab[index];
+  if (IsSameFilled(page, entry.payload)) {
+    entry.kind = EntryKind::kSameFilled;
+    events.Add(Event::same_filled_pages);
+  } else {
+    MakeRoom();
+    Status s = PutInPool(entry, page);
+    if (!s.ok()) s = PutOnDevice(entry, page);
+    if (!s.ok()) {
+      slab.Free(index);
+      return Status::Error(ENOMEM);
+    }
+  }
+  events.Add(Event::zswpout);
+  Publish(slot, index);
+  return kOk;
+}
+
+Status Zswap::Impl::Load(Slot slot, MutablePage page) {
+  const EntryIndex index = Take(slot);
+  if (index == kNoEntry) return Status::Error(ENOENT);
+  const Entry& entry = slab[index];
+  if (!ReadContent(entry, page).ok()) {
+    PutBack(slot, index);
+    return Status::Error(EIO);
+  }
+  events.Add(entry.kind == EntryKind::kOnDevice ? Event::device_in
+                                                : Event::zswpin);
+  DropReference(index);
+  return kOk;
+}
+
+void Zswap::Impl::RemoveOld(Slot slot) {
+  const EntryIndex old = Take(slot);
+  if (old == kNoEntry) return;
+  events.Add(Event::duplicate_entry);
+  DropReference(old);
+}
+
+EntryIndex Zswap::Impl::NewEntry(Slot slot) {
+  const EntryIndex index = HookNoEntry() ? kNoEntry : slab.Allocate();
+  if (index == kNoEntry) {
+    events.Add(Event::reject_kmemcache_fail);
+  } else {
+    slab[index].slot.store(Index(slot), std::memory_order_relaxed);
+  }
+  return index;
+}
+
+void Zswap::Impl::MakeRoom() {
+  const PoolLimit::Verdict verdict = limit.Check(PoolPages());
+  if (verdict == PoolLimit::Verdict::kAccept) return;
+  if (verdict == PoolLimit::Verdict::kHit) events.Add(Event::pool_limit_hit);
+  if (Shrink(kWritebackBatch, Until::kAccepted) > 0) return;
+  if (PoolPages() >= limit.max()) NoteLimitExceeded();
+}
+
+Status Zswap::Impl::PutInPool(Entry& entry, ConstPage page) {
+  const Pool::Stored stored = pools[current_pool].Store(page);
+  // Exactly one reason is counted for each page that was not kept compressed.
+  if (stored.allocate_error != 0 && stored.allocate_error != ENOSPC) {
+    events.Add(Event::reject_alloc_fail);
+  } else if (stored.compress_error == ENOSPC || stored.allocate_error != 0) {
+    events.Add(Event::reject_compress_poor);
+  } else if (stored.compress_error != 0) {
+    events.Add(Event::reject_compress_fail);
+  }
+  if (stored.allocate_error != 0) return Status::Error(stored.allocate_error);
+  entry.payload = static_cast<uint64_t>(stored.handle);
+  entry.pool = static_cast<uint8_t>(current_pool);
+  entry.length = static_cast<uint16_t>(stored.length);
+  entry.kind =
+      stored.length == kPageSize ? EntryKind::kRaw : EntryKind::kCompressed;
+  if (entry.kind == EntryKind::kCompressed) {
+    events.Add(Event::compressed_bytes_in, kPageSize);
+    events.Add(Event::compressed_bytes_out, stored.length);
+  }
+  return kOk;
+}
+
+Status Zswap::Impl::PutOnDevice(Entry& entry, ConstPage page) {
+  Block block;
+  UZSWAP_RETURN_IF_ERROR(WriteToDevice(page, block));
+  entry.payload = static_cast<uint64_t>(block);
+  entry.kind = EntryKind::kOnDevice;
+  return kOk;
+}
+
+void Zswap::Impl::Publish(Slot slot, EntryIndex index) {
+  CountEntry(slab[index]);
+  EntryTable::Cell cell(table, slot);
+  cell.Put(index);
+  // Last: what is on the LRU can be found by a writeback at once.
+  if (InPool(slab[index].kind)) lru.Add(index);
+}
+
+EntryIndex Zswap::Impl::Take(Slot slot) {
+  EntryIndex index;
+  {
+    EntryTable::Cell cell(table, slot);
+    index = cell.Take();
+  }
+  if (index != kNoEntry) lru.Remove(index);
+  return index;
+}
+
+Status Zswap::Impl::ReadContent(const Entry& entry, MutablePage page) {
+  switch (entry.kind) {
+    case EntryKind::kSameFilled:
+      FillSame(page, entry.payload);
+      return kOk;
+    case EntryKind::kCompressed:
+    case EntryKind::kRaw:
+      return ReadPool(entry, page);
+    case EntryKind::kOnDevice: {
+      const Status s = device->Read(entry.block(), page);
+      if (!s.ok()) events.Add(Event::device_read_fail);
+      return s;
+    }
+    case EntryKind::kFree:
+      break;
+  }
+  CHECK(false);
+  return Status::Error(EIO);
+}
+
+Status Zswap::Impl::ReadPool(const Entry& entry, MutablePage page) {
+  const Status s = pools[entry.pool].Load(entry.handle(), entry.length, page);
+  if (s.ok()) return s;
+  events.Add(Event::decompress_fail);
+  if (!bad_data_told.exchange(true)) {
+    Line line;
+    line << "a page could not be decompressed: slot ";
+    line.Hex(Index(entry.slot_now()));
+    line << ", " << uint64_t{entry.length} << " bytes";
+    Log(line);
+  }
+  return s;
+}
+
+void Zswap::Impl::PutBack(Slot slot, EntryIndex index) {
+  EntryTable::Cell cell(table, slot);
+  cell.Put(index);
+  if (InPool(slab[index].kind)) lru.Add(index);
+}
+
+void Zswap::Impl::Invalidate(Slot first, Slot end) {
+  EntryIndex taken[32];
+  Slot at = first;
+  while (at < end) {
+    const size_t count = table.TakeSome(at, end, taken);
+    for (size_t i = 0; i < count; ++i) {
+      lru.Remove(taken[i]);
+      DropReference(taken[i]);
+    }
+  }
+  table.DropPages(first, end);
+}
+
+void Zswap::Impl::Rename(Slot from, Slot to) {
+  EntryIndex index;
+  {
+    EntryTable::Cell cell(table, from);
+    index = cell.Take();
+  }
+  if (index == kNoEntry) return;
+  // A writeback that finishes just now finds the entry in no cell and leaves
+  // it in the pool.
+  EntryTable::Cell cell(table, to);
+  slab[index].slot.store(Index(to), std::memory_order_relaxed);
+  cell.Put(index);
+}
+
+void Zswap::Impl::DropReference(EntryIndex index) {
+  Entry& entry = slab[index];
+  const uint8_t before = entry.refs.fetch_sub(1, std::memory_order_acq_rel);
+  CHECK(before == 1 || before == 2);
+  if (before == 2) return;
+  UncountEntry(entry);
+  FreeContent(entry);
+  slab.Free(index);
+}
+
+void Zswap::Impl::FreeContent(const Entry& entry) {
+  if (InPool(entry.kind)) {
+    pools[entry.pool].Free(entry.handle());
+  } else if (entry.kind == EntryKind::kOnDevice) {
+    device->Free(entry.block());
+    backoff.Reset();  // there is room again
+  }
+}
+
+namespace {
+
+Gauge GaugeOf(EntryKind kind) {
+  switch (kind) {
+    case EntryKind::kSameFilled:
+      return Gauge::kSameFilled;
+    case EntryKind::kCompressed:
+      return Gauge::kCompressed;
+    case EntryKind::kRaw:
+      return Gauge::kRaw;
+    case EntryKind::kOnDevice:
+      return Gauge::kOnDevice;
+    case EntryKind::kFree:
+      break;
+  }
+  CHECK(false);
+  return Gauge::kCount;
+}
+
+}  // namespace
+
+void Zswap::Impl::CountEntry(const Entry& entry) {
+  gauges.Add(GaugeOf(entry.kind));
+  if (entry.kind == EntryKind::kCompressed) {
+    gauges.Add(Gauge::kCompressedBytes, entry.length);
+  }
+}
+
+void Zswap::Impl::UncountEntry(const Entry& entry) {
+  gauges.Subtract(GaugeOf(entry.kind));
+  if (entry.kind == EntryKind::kCompressed) {
+    gauges.Subtract(Gauge::kCompressedBytes, entry.length);
+  }
+}
+
+ByteCount Zswap::Impl::MetadataBytes() const {
+  ByteCount bytes = PageCeil(sizeof(Zswap) + sizeof(Impl)) + buffers.bytes() +
+                    slab.touched_bytes() + table.touched_bytes();
+  for (const Pool& pool : pools) bytes += pool.metadata_bytes();
+  if (device != nullptr) bytes += device->metadata_bytes();
+  return bytes;
+}
+
+ZswapStats Zswap::Impl::Stats() {
+  ZswapStats stats{};
+#define UZSWAP_COUNTER(name, text) stats.name = events.Sum(Event::name);
+#include "zswap/counters.def"
+#undef UZSWAP_COUNTER
+  stats.same_filled = gauges.Sum(Gauge::kSameFilled);
+  stats.compressed = gauges.Sum(Gauge::kCompressed);
+  stats.incompressible = gauges.Sum(Gauge::kRaw);
+  stats.on_device = gauges.Sum(Gauge::kOnDevice);
+  stats.compressed_bytes = gauges.Sum(Gauge::kCompressedBytes);
+  stats.stored_pages = stats.same_filled + stats.compressed +
+                       stats.incompressible + stats.on_device;
+  stats.pool_pages = PoolPages();
+  stats.metadata_bytes = MetadataBytes();
+  return stats;
+}
+
+Status Zswap::Impl::Init(const ZswapConfig& config) {
+  Status s = slab.Init(EntrySlab::kMaxEntries);
+  if (s.ok()) s = table.Init();
+  if (s.ok()) s = buffers.Init();
+  if (s.ok()) {
+    s = pools[0].Create(*config.compressor, config.level, config.zpool);
+  }
+  if (!s.ok()) Release();
+  return s;
+}
+
+void Zswap::Impl::Release() {
+  if (device != nullptr) {
+    // The device outlives us and gets its blocks back.
+    for (uint64_t i = 1; i < slab.end(); ++i) {
+      const Entry& entry = slab[EntryIndex{static_cast<uint32_t>(i)}];
+      if (entry.kind == EntryKind::kOnDevice) device->Free(entry.block());
+    }
+  }
+  for (Pool& pool : pools) pool.Destroy();
+  buffers.Release();
+  table.Release();
+  slab.Release();
+}
+
+namespace {
+
+bool IsPercentage(unsigned value) { return value >= 1 && value <= 100; }
+
+}  // namespace
+
+Result<Zswap*> Zswap::Create(const ZswapConfig& config) {
+  if (config.compressor == nullptr || config.zpool == nullptr ||
+      !IsPercentage(config.max_pool_percent) ||
+      !IsPercentage(config.accept_threshold_percent)) {
+    return Status::Error(EINVAL);
+  }
+  constexpr size_t kBytes = PageCeil(sizeof(Impl) + sizeof(Zswap));
+  const Result<void*> memory = os::Map(kBytes);
+  if (!memory.ok()) return memory.status();
+  auto* impl = new (memory.value()) Impl(config);
+  if (const Status s = impl->Init(config); !s.ok()) {
+    CHECK(os::Unmap(impl, kBytes).ok());
+    return s;
+  }
+  auto* zswap = new (impl + 1) Zswap();
+  zswap->impl_ = impl;
+  return zswap;
+}
+
+void Zswap::Destroy() {
+  impl_->Release();
+  CHECK(os::Unmap(impl_, PageCeil(sizeof(Impl) + sizeof(Zswap))).ok());
+}
+
+Status Zswap::Store(Slot slot, ConstPage page) {
+  DCHECK(Index(slot) < kSlotLimit);
+  return impl_->Store(slot, page);
+}
+
+Status Zswap::Load(Slot slot, MutablePage page) {
+  DCHECK(Index(slot) < kSlotLimit);
+  return impl_->Load(slot, page);
+}
+
+bool Zswap::Contains(Slot slot) {
+  EntryTable::Cell cell(impl_->table, slot);
+  return cell.entry() != kNoEntry;
+}
+
+void Zswap::Invalidate(Slot first, PageCount count) {
+  DCHECK(Index(first) <= kSlotLimit && count <= kSlotLimit - Index(first));
+  impl_->Invalidate(first, first + count);
+}
+
+void Zswap::Rename(Slot from, Slot to) { impl_->Rename(from, to); }
+
+PageCount Zswap::Shrink(PageCount pages) {
+  return impl_->Shrink(pages, Impl::Until::kCount);
+}
+
+PageCount Zswap::memory_pages() const {
+  return impl_->PoolPages() + PageCeil(impl_->MetadataBytes()) / kPageSize;
+}
+
+void Zswap::SetTotalPages(PageCount total_pages) {
+  impl_->limit.SetTotalPages(total_pages);
+}
+
+ZswapStats Zswap::Stats() { return impl_->Stats(); }
+
+void Zswap::PrepareFork() {
+  for (Pool& pool : impl_->pools) pool.LockAll();
+  if (impl_->device != nullptr) impl_->device->PrepareFork();
+}
+
+void Zswap::ParentAfterFork() {
+  if (impl_->device != nullptr) impl_->device->ParentAfterFork();
+  for (Pool& pool : impl_->pools) pool.UnlockAll();
+}
+
+Status Zswap::ChildAfterFork() {
+  impl_->slab.ResetLocksInChild();
+  impl_->table.ResetLocksInChild();
+  impl_->lru.ResetLocksInChild();
+  impl_->buffers.ResetInChild();
+  impl_->events.Reset();
+  for (Pool& pool : impl_->pools) pool.ResetLocksInChild();
+  if (impl_->device != nullptr) {
+    // A child without room of its own on the device can still read everything;
+    // that it cannot write shows in pool_limit_exceeded when it matters.
+    impl_->device->ChildAfterFork().Ignore();
+  }
+  return kOk;
+}
+
+void Zswap::CheckInvariants() { impl_->CheckInvariants(); }
+
+}  // namespace uzswap

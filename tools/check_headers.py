@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every header compiles alone, with warnings as errors; the public ones also as
+C, because programs in other languages read them."""
+import concurrent.futures
+import os
+import subprocess
+
+import source_tree
+
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion",
+            "-Wno-sign-conversion"]
+
+
+def compile_alone(root, build, header, language, standard):
+    """None, or the first error."""
+    compiler = "g++" if language == "c++" else "gcc"
+    # Included from a line of input, so that #pragma once and the like do not
+    # complain about being in the main file.
+    result = subprocess.run(
+        [compiler, "-x", language, "-std=" + standard, "-fsyntax-only",
+         *WARNINGS, "-I", root / "include", "-I", root / "src",
+         "-I", root / "tests", "-I", build / "generated", "-"],
+        input='#include "%s"\n' % (root / header), capture_output=True,
+        text=True, check=False)
+    if result.returncode == 0:
+        return None
+    errors = [line for line in result.stderr.splitlines() if "error:" in line]
+    return "%s as %s: %s" % (header, language, (errors or ["fails"])[0])
+
+
+def check(root, options):
+    jobs = []
+    for header in source_tree.files(root, ["include", "src", "tests"], [".h"]):
+        jobs.append((header, "c++", "gnu++20"))
+        if header.parts[0] == "include":
+            jobs.append((header, "c", "c11"))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(
+            lambda job: compile_alone(root, options.build, *job), jobs)
+        return [result for result in results if result]
+
+
+def self_test(root):
+    source_tree.write_tree(root, {
+        "src/base/good.h": "#include <cstdint>\ninline uint8_t One() "
+                           "{ return 1; }\n",
+        "src/base/bad.h": "inline std::size_t Two() { return 2; }\n",
+        "include/uzswap/good.h": "#include <stdint.h>\nuint8_t f(void);\n",
+        "include/uzswap/bad.h": "#include <stdint.h>\n"
+                                "namespace n { uint8_t f(); }\n",
+    })
+
+    class Options:
+        build = root / "build"
+    return source_tree.expect(check(root, Options), [
+        "src/base/bad.h as c++", "include/uzswap/bad.h as c:"])
+
+
+if __name__ == "__main__":
+    source_tree.main("check_headers", check, self_test)
