@@ -13,7 +13,7 @@
 namespace {
 
 constexpr int kDefaultLevel = 1;
-// Levels above compress pages no better than 19.
+// A page takes over half a millisecond at 19 already, and 370 KiB of workspace.
 constexpr int kMinLevel = -7;
 constexpr int kMaxLevel = 19;
 

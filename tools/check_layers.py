@@ -14,7 +14,7 @@ EDGES = {
     "zpool": ["base"],
     "compress": ["base", "uzswap"],
     "zswap": ["device", "zpool", "compress", "base", "uzswap"],
-    "pager": ["zswap", "base"],
+    "pager": ["zswap", "base", "uzswap"],
     "api": ["pager", "zswap", "device", "compress", "base", "uzswap"],
     "preload": ["base", "uzswap"],
     "nbd": ["base", "uzswap"],

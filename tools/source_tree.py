@@ -12,6 +12,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SKIPPED = {".git", "build"}
+TEST_FOLDERS = ("tests", "bench")
 TEST_SUFFIXES = ("_test.cc", "_fuzz.cc", "_bench.cc")
 
 
@@ -29,8 +30,9 @@ def files(root, folders, suffixes):
 
 def is_test(path):
     """Tests and their supports may use the whole standard library."""
-    return path.name.endswith(TEST_SUFFIXES) or "test" in path.stem.split("_") \
-        or path.stem == "testing" or path.parts[0] in ("tests", "bench")
+    words = set(path.stem.split("_"))
+    return path.name.endswith(TEST_SUFFIXES) or path.parts[0] in TEST_FOLDERS \
+        or not words.isdisjoint({"test", "testing", "fixture"})
 
 
 def write_tree(root, contents):

@@ -254,6 +254,30 @@ TEST_F(CompressorTest, ABusyContextIsPassedBy) {
   c->Destroy();
 }
 
+TEST_F(CompressorTest, WhenAllInUseAreBusyOneWaits) {
+  if (os::CpuCount() < 2) GTEST_SKIP() << "one CPU";
+  ASSERT_TRUE(RunOn(os::CurrentCpu()));
+  Compressor* c = Make(Plugin("lz4"));
+  AcompContext& own = c->Lock();
+  AcompContext& spare = c->Lock();
+  const ByteCount before = c->metadata_bytes();
+  std::atomic<bool> entered{false};
+  std::thread third([&] {  // inherits the CPU
+    AcompContext& mine = c->Lock();
+    EXPECT_EQ(&own, &mine);
+    entered = true;
+    c->Unlock(mine);
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_FALSE(entered);
+  c->Unlock(own);
+  third.join();
+  // The other CPUs' contexts were left alone.
+  EXPECT_EQ(before, c->metadata_bytes());
+  c->Unlock(spare);
+  c->Destroy();
+}
+
 TEST_F(CompressorTest, UnusedContextsCostNoFrame) {
   if (os::CpuCount() < 2) GTEST_SKIP() << "one CPU";
   if (!RunOn(1) || !RunOn(0)) GTEST_SKIP() << "not all CPUs are ours";

@@ -65,10 +65,9 @@ class Budget {
   void DropStaged(PageCount pages) {
     staged_.fetch_sub(pages, std::memory_order_relaxed);
   }
-  // Pages change hands: `pages` resident ones are nobody's concern any more.
-  void Disown(PageCount pages) {
+  // Pages that were ours are unmanaged memory now.
+  void Gained(PageCount pages) {
     unmanaged_.fetch_add(pages, std::memory_order_relaxed);
-    Release(pages);
   }
 
   // Measures what is not ours, and the peaks. Cheap: one read of statm.

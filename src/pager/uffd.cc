@@ -6,6 +6,8 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include <cstddef>
+
 #include "base/os.h"
 
 namespace uzswap {
@@ -26,6 +28,9 @@ constexpr unsigned long kIoctlMove = _IOWR(UFFDIO, 0x05, MoveArgument);
 
 constexpr uint64_t kNeeded =
     UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+
+// In .bss, where reading maps the system's zero page.
+alignas(kPageSize) constinit std::byte zeros[Uffd::kMaxZeros * kPageSize] = {};
 
 int64_t Ioctl(int fd, unsigned long request, void* argument) {
   return os::Syscall(SYS_ioctl, fd, static_cast<int64_t>(request),
@@ -149,6 +154,11 @@ UffdProgress Uffd::Copy(uint64_t to, uint64_t from, PageCount pages) {
     }
   }
   return done;
+}
+
+UffdProgress Uffd::CopyZeros(uint64_t to, PageCount pages) {
+  DCHECK(pages <= kMaxZeros);
+  return Copy(to, reinterpret_cast<uint64_t>(zeros), pages);
 }
 
 UffdProgress Uffd::Move(uint64_t to, uint64_t from, PageCount pages) {

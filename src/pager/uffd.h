@@ -42,6 +42,9 @@ class Uffd {
   // at `to`. EEXIST: a page is there already. ENOENT: not registered, or the
   // range crosses a mapping's end. ENOMEM: the system has no frame.
   UffdProgress Copy(uint64_t to, uint64_t from, PageCount pages);
+  // The same from zeros. REQUIRES: pages <= kMaxZeros.
+  UffdProgress CopyZeros(uint64_t to, PageCount pages);
+  static constexpr PageCount kMaxZeros = 16;
   // Moves frames: `from` is unmapped. EBUSY: a frame is shared (fork) or pinned
   // by the kernel (DMA). EINVAL: the mappings differ in protection.
   UffdProgress Move(uint64_t to, uint64_t from, PageCount pages);

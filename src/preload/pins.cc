@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cstring>
 #include <atomic>
+#include <cstring>
 
 #include "base/check.h"
 #include "base/os.h"

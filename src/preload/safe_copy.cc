@@ -11,8 +11,8 @@
 #include <sys/uio.h>
 
 #include <algorithm>
-#include <cstring>
 #include <cerrno>
+#include <cstring>
 
 #include "base/os.h"
 #include "base/page.h"

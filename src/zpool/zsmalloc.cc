@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Allocation, free, read and write of zsmalloc; see zsmalloc.h.
-//
-// An object of class size s is s bytes: the payload first, and in the last four
-// bytes the tail: handle << 1 | 1 when it is allocated, the next free object
-// << 1 when it is free. A huge object is a whole page and has no tail; its
-// handle is in the descriptor. The tail proves at Free that the handle is the
-// owner, and is how compaction finds the handle of an object it moves.
+// Allocation, free, read and write of zsmalloc; the layout of objects is in
+// zsmalloc_pool.h.
 //
 // Locks: at most one at a time. class: lists, counts, descriptors and tails of
 // the zspages of one class. Handles are lock-free, frames have a leaf lock.
@@ -15,112 +10,18 @@
 #include <cstring>
 #include <new>
 
-#include "base/mutex.h"
 #include "base/os.h"
-#include "zpool/handle_table.h"
-#include "zpool/zsmalloc_area.h"
+#include "zpool/zsmalloc_pool.h"
 
 namespace uzswap {
-namespace {
 
-constexpr ByteCount kTailBytes = sizeof(uint32_t);
+constinit LockClass ZsmallocSizeClass::lock_class{"zpool class"};
 
-constinit LockClass class_lock_class{"zpool class"};
-
-// Invariants: a zspage that is not empty is on the list of FullnessGroup(its
-// used, objects); an empty one is on none (it belongs to the area).
-struct alignas(kCacheLine) SizeClass {
-  explicit SizeClass(const ZsmallocShape& s) : shape(s) {}
-
-  const ZsmallocShape shape;
-  Mutex lock{class_lock_class};
-  ZspageId heads[kFullnessGroups] UZSWAP_GUARDED_BY(lock) = {};
-  uint32_t counts[kFullnessGroups] UZSWAP_GUARDED_BY(lock) = {};
-  uint64_t used UZSWAP_GUARDED_BY(lock) = 0;     // objects
-  PageCount frames UZSWAP_GUARDED_BY(lock) = 0;  // of its zspages
-
-  // Freed objects in its zspages. Written under the lock, read as a hint.
-  std::atomic<int64_t> holes{0};
-
-  void AddHoles(int n) UZSWAP_REQUIRES(lock) {
-    holes.store(holes.load(std::memory_order_relaxed) + n,
-                std::memory_order_relaxed);
+ZsmallocPool::ZsmallocPool(unsigned chain) : geometry_(chain) {
+  for (unsigned i = 0; i < geometry_.count(); ++i) {
+    new (&classes()[i]) ZsmallocSizeClass(geometry_.shape(i));
   }
-  uint32_t units() const { return shape.size >> kUnitShift; }
-  ByteCount capacity() const {
-    return shape.huge() ? kPageSize : shape.size - kTailBytes;
-  }
-};
-
-class ZsmallocPool final : public Zsmalloc {
- public:
-  explicit ZsmallocPool(unsigned chain) : geometry_(chain) {
-    for (unsigned i = 0; i < geometry_.count(); ++i) {
-      new (&classes()[i]) SizeClass(geometry_.shape(i));
-    }
-  }
-  Status Init();
-
-  Result<Handle> Allocate(ByteCount bytes) override;
-  void Free(Handle handle) override;
-  void Write(Handle handle, std::span<const std::byte> bytes) override;
-  std::span<const std::byte> ReadBegin(Handle handle, ByteCount bytes,
-                                       MutablePage scratch) override;
-  void ReadEnd(Handle handle) override;
-
-  PageCount total_pages() const override { return area_.frames(); }
-  ByteCount metadata_bytes() const override {
-    return PageCeil(sizeof(*this)) + handles_.metadata_bytes() +
-           area_.metadata_bytes();
-  }
-  const char* name() const override { return "zsmalloc"; }
-
-  void LockAll() override { frozen_.store(true, std::memory_order_relaxed); }
-  void UnlockAll() override { frozen_.store(false, std::memory_order_relaxed); }
-  void ResetLocksInChild() override;
-  void CheckInvariants() override;
-  void Destroy() override;
-
-  unsigned class_count() const override { return geometry_.count(); }
-  ZsmallocClassStats ClassStats(unsigned i) override;
-
- private:
-  SizeClass* classes() { return reinterpret_cast<SizeClass*>(class_memory_); }
-  SizeClass& ClassFor(ByteCount bytes) {
-    return classes()[geometry_.ClassOf(bytes + kTailBytes)];
-  }
-  uint32_t Resolve(Handle handle);
-  Zspage& ZspageOf(Handle handle);
-
-  uint32_t& Tail(const SizeClass& c, uint32_t unit) {
-    return *reinterpret_cast<uint32_t*>(area_.At(unit + c.units()) -
-                                        kTailBytes);
-  }
-  static uint32_t AllocatedTail(uint32_t handle) { return handle << 1 | 1; }
-
-  Status Place(SizeClass& c, uint32_t handle);
-  bool Borrow(const SizeClass& c, uint32_t handle);
-  Status PlaceInNew(SizeClass& c, uint32_t handle);
-  ZspageId Fullest(SizeClass& c) UZSWAP_REQUIRES(c.lock);
-  ZspageId FullestWithHole(SizeClass& c) UZSWAP_REQUIRES(c.lock);
-  Status TakeObject(SizeClass& c, ZspageId id, uint32_t handle)
-      UZSWAP_REQUIRES(c.lock);
-  Status Extend(SizeClass& c, Zspage& z) UZSWAP_REQUIRES(c.lock);
-  void ReturnObject(SizeClass& c, ZspageId id, uint32_t unit)
-      UZSWAP_REQUIRES(c.lock);
-  void Regroup(SizeClass& c, ZspageId id) UZSWAP_REQUIRES(c.lock);
-  void Link(SizeClass& c, ZspageId id, unsigned group) UZSWAP_REQUIRES(c.lock);
-  void Unlink(SizeClass& c, ZspageId id) UZSWAP_REQUIRES(c.lock);
-  void CheckClass(SizeClass& c) UZSWAP_REQUIRES(c.lock);
-  uint64_t CheckZspage(SizeClass& c, const Zspage& z) UZSWAP_REQUIRES(c.lock);
-
-  const ZsmallocGeometry geometry_;
-  HandleTable handles_;
-  ZsmallocArea area_;
-  std::atomic<bool> frozen_{false};  // between LockAll and UnlockAll
-  alignas(SizeClass) std::byte
-      class_memory_[ZsmallocGeometry::kSteps * sizeof(SizeClass)];
-};
+}
 
 Status ZsmallocPool::Init() {
   UZSWAP_RETURN_IF_ERROR(area_.Init());
@@ -154,7 +55,7 @@ Result<Handle> ZsmallocPool::Allocate(ByteCount bytes) {
   return Handle{handle};
 }
 
-Status ZsmallocPool::Place(SizeClass& c, uint32_t handle) {
+Status ZsmallocPool::Place(ZsmallocSizeClass& c, uint32_t handle) {
   {
     ScopedLock lock(c.lock);
     const ZspageId id = Fullest(c);
@@ -167,11 +68,11 @@ Status ZsmallocPool::Place(SizeClass& c, uint32_t handle) {
 // Before a class grows it looks for a freed object of a class up to a quarter
 // larger. The bytes lost there are fewer than those of one more zspage that is
 // seldom full: measured, it halves the overhead of small pools under churn.
-bool ZsmallocPool::Borrow(const SizeClass& c, uint32_t handle) {
+bool ZsmallocPool::Borrow(const ZsmallocSizeClass& c, uint32_t handle) {
   const unsigned largest = c.shape.size + c.shape.size / 4;
   for (auto i = static_cast<unsigned>(&c - classes()) + 1;
        i < geometry_.count() && geometry_.shape(i).size <= largest; ++i) {
-    SizeClass& lender = classes()[i];
+    ZsmallocSizeClass& lender = classes()[i];
     if (lender.holes.load(std::memory_order_relaxed) == 0) continue;
     ScopedLock lock(lender.lock);
     const ZspageId id = FullestWithHole(lender);
@@ -181,7 +82,7 @@ bool ZsmallocPool::Borrow(const SizeClass& c, uint32_t handle) {
   return false;
 }
 
-Status ZsmallocPool::PlaceInNew(SizeClass& c, uint32_t handle) {
+Status ZsmallocPool::PlaceInNew(ZsmallocSizeClass& c, uint32_t handle) {
   const Result<ZspageId> taken = area_.Take(c.shape.pages);
   if (!taken.ok()) return taken.status();
   const ZspageId id = taken.value();
@@ -205,14 +106,14 @@ Status ZsmallocPool::PlaceInNew(SizeClass& c, uint32_t handle) {
   return kOk;
 }
 
-ZspageId ZsmallocPool::Fullest(SizeClass& c) {
+ZspageId ZsmallocPool::Fullest(ZsmallocSizeClass& c) {
   for (unsigned group = kGroupFull; group-- > 0;) {
     if (c.heads[group] != 0) return c.heads[group];
   }
   return 0;
 }
 
-ZspageId ZsmallocPool::FullestWithHole(SizeClass& c) {
+ZspageId ZsmallocPool::FullestWithHole(ZsmallocSizeClass& c) {
   for (unsigned group = kGroupFull; group-- > 0;) {
     const ZspageId id = c.heads[group];
     if (id != 0 && area_[id].free_or_handle != kListEnd) return id;
@@ -220,7 +121,8 @@ ZspageId ZsmallocPool::FullestWithHole(SizeClass& c) {
   return 0;
 }
 
-Status ZsmallocPool::TakeObject(SizeClass& c, ZspageId id, uint32_t handle) {
+Status ZsmallocPool::TakeObject(ZsmallocSizeClass& c, ZspageId id,
+                                uint32_t handle) {
   Zspage& z = area_[id];
   const bool recycled = !c.shape.huge() && z.free_or_handle != kListEnd;
   if (!recycled) UZSWAP_RETURN_IF_ERROR(Extend(c, z));
@@ -244,7 +146,7 @@ Status ZsmallocPool::TakeObject(SizeClass& c, ZspageId id, uint32_t handle) {
 
 // One more object that never was one. Frames come with it; a class that has
 // many gets a few more at once, since it will want them.
-Status ZsmallocPool::Extend(SizeClass& c, Zspage& z) {
+Status ZsmallocPool::Extend(ZsmallocSizeClass& c, Zspage& z) {
   const uint32_t end = z.fresh + c.units();
   const unsigned needed = (end + kUnitsPerPage - 1) / kUnitsPerPage;
   if (needed > z.frames) {
@@ -266,7 +168,7 @@ void ZsmallocPool::Free(Handle handle) {
   const ZspageId id = area_.ZspageAt(unit);
   CHECK(id != 0);
   Zspage& z = area_[id];
-  SizeClass& c = classes()[z.class_number];
+  ZsmallocSizeClass& c = classes()[z.class_number];
   const auto word = static_cast<uint32_t>(handle);
   bool empty = false;
   {
@@ -283,7 +185,8 @@ void ZsmallocPool::Free(Handle handle) {
   if (empty) area_.Give(id);
 }
 
-void ZsmallocPool::ReturnObject(SizeClass& c, ZspageId id, uint32_t unit) {
+void ZsmallocPool::ReturnObject(ZsmallocSizeClass& c, ZspageId id,
+                                uint32_t unit) {
   Zspage& z = area_[id];
   --z.used;
   --c.used;
@@ -305,7 +208,7 @@ void ZsmallocPool::ReturnObject(SizeClass& c, ZspageId id, uint32_t unit) {
 
 // ---- the lists of a class
 
-void ZsmallocPool::Regroup(SizeClass& c, ZspageId id) {
+void ZsmallocPool::Regroup(ZsmallocSizeClass& c, ZspageId id) {
   const Zspage& z = area_[id];
   const unsigned group = FullnessGroup(z.used, c.shape.objects);
   if (group == z.group) return;
@@ -313,7 +216,7 @@ void ZsmallocPool::Regroup(SizeClass& c, ZspageId id) {
   Link(c, id, group);
 }
 
-void ZsmallocPool::Link(SizeClass& c, ZspageId id, unsigned group) {
+void ZsmallocPool::Link(ZsmallocSizeClass& c, ZspageId id, unsigned group) {
   Zspage& z = area_[id];
   z.group = static_cast<uint8_t>(group);
   z.prev = 0;
@@ -323,7 +226,7 @@ void ZsmallocPool::Link(SizeClass& c, ZspageId id, unsigned group) {
   ++c.counts[group];
 }
 
-void ZsmallocPool::Unlink(SizeClass& c, ZspageId id) {
+void ZsmallocPool::Unlink(ZsmallocSizeClass& c, ZspageId id) {
   const Zspage& z = area_[id];
   (z.prev != 0 ? area_[z.prev].next : c.heads[z.group]) = z.next;
   if (z.next != 0) area_[z.next].prev = z.prev;
@@ -374,105 +277,6 @@ void ZsmallocPool::ResetLocksInChild() {
   area_.ResetLocksInChild();
   UnlockAll();
 }
-
-ZsmallocClassStats ZsmallocPool::ClassStats(unsigned i) {
-  SizeClass& c = classes()[i];
-  ZsmallocClassStats stats{};
-  stats.index = c.shape.index;
-  stats.size = c.shape.size;
-  stats.pages_per_zspage = c.shape.pages;
-  ScopedLock lock(c.lock);
-  uint64_t zspages = 0;
-  for (unsigned group = 0; group < kFullnessGroups; ++group) {
-    stats.zspages[group] = c.counts[group];
-    zspages += c.counts[group];
-  }
-  stats.obj_allocated = zspages * c.shape.objects;
-  stats.obj_used = c.used;
-  stats.pages_used = c.frames;
-  stats.freeable =
-      (stats.obj_allocated - c.used) / c.shape.objects * stats.pages_per_zspage;
-  return stats;
-}
-
-void ZsmallocPool::CheckInvariants() {
-  uint64_t live = 0;
-  uint64_t runs = 0;
-  PageCount frames = 0;
-  for (unsigned i = 0; i < geometry_.count(); ++i) {
-    SizeClass& c = classes()[i];
-    ScopedLock lock(c.lock);
-    CheckClass(c);
-    live += c.used;
-    frames += c.frames;
-    for (const uint32_t count : c.counts) runs += count;
-  }
-  handles_.CheckInvariants(live);
-  area_.CheckInvariants(runs, frames);
-}
-
-void ZsmallocPool::CheckClass(SizeClass& c) {
-  uint64_t used = 0;
-  uint64_t holes = 0;
-  PageCount frames = 0;
-  CHECK(c.heads[0] == 0);
-  for (unsigned group = 0; group < kFullnessGroups; ++group) {
-    uint64_t count = 0;
-    ZspageId prev = 0;
-    for (ZspageId id = c.heads[group]; id != 0; id = area_[id].next) {
-      const Zspage& z = area_[id];
-      CHECK(++count <= c.counts[group]);
-      CHECK(z.prev == prev);
-      CHECK(z.group == group);
-      CHECK(group == FullnessGroup(z.used, c.shape.objects));
-      CHECK(&classes()[z.class_number] == &c);
-      holes += CheckZspage(c, z);
-      used += z.used;
-      frames += z.frames;
-      prev = id;
-    }
-    CHECK(count == c.counts[group]);
-  }
-  CHECK(used == c.used);
-  CHECK(frames == c.frames);
-  CHECK(holes ==
-        static_cast<uint64_t>(c.holes.load(std::memory_order_relaxed)));
-}
-
-// Returns how many holes it has.
-uint64_t ZsmallocPool::CheckZspage(SizeClass& c, const Zspage& z) {
-  const uint32_t first = z.first_page * kUnitsPerPage;
-  CHECK(z.pages == c.shape.pages);
-  CHECK(z.fresh % c.units() == 0);
-  CHECK(z.fresh <= z.frames * kUnitsPerPage);
-  CHECK(z.fresh / c.units() <= c.shape.objects);
-  if (c.shape.huge()) {
-    CHECK(handles_.WasGiven(z.free_or_handle));
-    CHECK(handles_.Get(z.free_or_handle) == first);
-    return 0;
-  }
-  uint32_t allocated = 0;
-  for (uint32_t at = 0; at < z.fresh; at += c.units()) {
-    const uint32_t tail = Tail(c, first + at);
-    if ((tail & 1) == 0) continue;
-    CHECK(handles_.WasGiven(tail >> 1));
-    CHECK(handles_.Get(tail >> 1) == first + at);
-    ++allocated;
-  }
-  CHECK(allocated == z.used);
-  uint32_t free = 0;
-  uint32_t at = z.free_or_handle;
-  while (at != kListEnd) {
-    CHECK(at < z.fresh && at % c.units() == 0);
-    CHECK((Tail(c, first + at) & 1) == 0);
-    CHECK(++free <= c.shape.objects);
-    at = Tail(c, first + at) >> 1;
-  }
-  CHECK(allocated + free == z.fresh / c.units());
-  return free;
-}
-
-}  // namespace
 
 Result<Zsmalloc*> NewZsmalloc(unsigned chain) {
   CHECK(chain >= ZsmallocGeometry::kMinChain &&

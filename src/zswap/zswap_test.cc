@@ -134,21 +134,23 @@ TEST(Zswap, AFailedStoreLeavesNoOlderVersion) {
   for (const Case& c :
        {Case{0, false, no_entry}, Case{10, false, no_entry},
         Case{0, false, no_pool_memory}, Case{10, true, no_pool_memory}}) {
-    for (const Content old :
-         {Content::kCompressible, Content::kRandom, Content::kSame}) {
+    for (const Content old : {Content::kCompressible, Content::kSame}) {
       Engine engine({.device_pages = c.device_pages});
+      // A neighbour keeps the older version's frames from being free for the
+      // newer one, which is of another size.
+      ASSERT_TRUE(engine.Store(8, 1, Content::kCompressible).ok());
       ASSERT_TRUE(engine.Store(9, 1, old).ok());
       if (c.device_fails) engine.device->write_fault.Set(1, EIO);
       c.arrange();
-      EXPECT_EQ(engine.Store(9, 2).error(), ENOMEM);
+      EXPECT_EQ(engine.Store(9, 2, Content::kRandom).error(), ENOMEM);
       zpool_failure::FailNth(0);
       zswap_test_hooks = {};
       EXPECT_FALSE(engine.zswap->Contains(Slot{9}));
       EXPECT_EQ(engine.LoadError(9), ENOENT);
-      EXPECT_EQ(engine.zswap->Shrink(10), 0u);
+      engine.zswap->CheckInvariants();
       const ZswapStats stats = engine.zswap->Stats();
-      EXPECT_EQ(stats.stored_pages, 0u);
-      EXPECT_EQ(stats.zswpout, 1u);
+      EXPECT_EQ(stats.stored_pages, 1u);
+      EXPECT_EQ(stats.zswpout, 2u);
       EXPECT_EQ(stats.reject_kmemcache_fail + stats.reject_alloc_fail, 1u);
       EXPECT_TRUE(engine.Store(9, 3).ok());
       EXPECT_TRUE(engine.LoadIs(9, 3));

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -84,6 +85,7 @@ int main(int argc, char** argv) {
   }
   const pid_t child = fork();
   if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     execvp(argv[3], argv + 3);
     fprintf(stderr, "rss_sampler: %s: %s\n", argv[3], strerror(errno));
     _exit(127);

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pager/mappings.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <cstring>
+
+#include "base/os.h"
+
+namespace uzswap {
+
+MappingReader::~MappingReader() {
+  if (fd_ >= 0) os::Close(fd_);
+}
+
+Status MappingReader::Open() {
+  const Result<int> fd = os::Open("/proc/self/maps", O_RDONLY, 0);
+  if (!fd.ok()) return fd.status();
+  fd_ = fd.value();
+  return kOk;
+}
+
+int MappingReader::Get() {
+  if (at_ == size_) {
+    int64_t r;
+    do {
+      r = os::Syscall(SYS_read, fd_, reinterpret_cast<int64_t>(text_),
+                      sizeof(text_));
+    } while (r == -EINTR);
+    if (r <= 0) return last_ = -1;
+    at_ = 0;
+    size_ = static_cast<uint64_t>(r);
+  }
+  return last_ = text_[at_++];
+}
+
+uint64_t MappingReader::Number(unsigned base) {
+  uint64_t n = 0;
+  for (;;) {
+    const int c = Get();
+    unsigned digit = 16;
+    if (c >= '0' && c <= '9') digit = static_cast<unsigned>(c - '0');
+    if (c >= 'a' && c <= 'f') digit = static_cast<unsigned>(c - 'a') + 10;
+    if (digit >= base) return n;
+    n = n * base + digit;
+  }
+}
+
+// Line: start-end rwxp offset major:minor inode   path
+bool MappingReader::Next(Mapping* mapping) {
+  mapping->start = Number(16);
+  if (last_ != '-') return false;
+  mapping->end = Number(16);
+  mapping->prot = 0;
+  if (Get() == 'r') mapping->prot |= PROT_READ;
+  if (Get() == 'w') mapping->prot |= PROT_WRITE;
+  if (Get() == 'x') mapping->prot |= PROT_EXEC;
+  mapping->shared = Get() == 's';
+  (void)Get();
+  (void)Number(16);  // offset
+  (void)Number(16);
+  (void)Number(16);  // device
+  const uint64_t inode = Number(10);
+  while (last_ == ' ') (void)Get();
+  char name[8] = {};
+  for (size_t i = 0; last_ != '\n' && last_ != -1; ++i) {
+    if (i < sizeof(name) - 1) name[i] = static_cast<char>(last_);
+    (void)Get();
+  }
+  // Named anonymous memory and the heap are ordinary; other names in brackets
+  // are the kernel's own.
+  mapping->anonymous =
+      inode == 0 && (name[0] != '[' || strncmp(name, "[heap]", 6) == 0 ||
+                     strncmp(name, "[anon:", 6) == 0);
+  return true;
+}
+
+}  // namespace uzswap

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// User memory that faults: which addresses are managed, what happens at a
+// fault, which pages leave, and the VM calls that must agree with all of that.
+//
+// Threads: every call from any thread. Signals: callers block signals (a fault
+// arrives in a handler that does). Locks: faults, pins and evictions hold the
+// map lock shared, VM calls and fork exclusively, so under the exclusive lock
+// no page is on its way in or out.
+#ifndef UZSWAP_PAGER_PAGER_H_
+#define UZSWAP_PAGER_PAGER_H_
+
+#include <uzswap/uzswap.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "pager/core.h"
+#include "pager/evictor.h"
+#include "pager/prefetch.h"
+#include "pager/staging.h"
+
+namespace uzswap {
+
+// The arguments of mmap(2) and mremap(2).
+struct MmapCall {
+  uint64_t address;
+  uint64_t length;
+  int prot;
+  int flags;
+  int fd;
+  int64_t offset;
+};
+struct MremapCall {
+  uint64_t old_address;
+  uint64_t old_length;
+  uint64_t new_length;
+  int flags;
+  uint64_t new_address;
+};
+
+class Pager {
+ public:
+  constexpr Pager() = default;
+  Pager(const Pager&) = delete;
+  Pager& operator=(const Pager&) = delete;
+
+  // Opens userfaultfd and /proc files and reserves the tables. *what names the
+  // step that failed. EOPNOTSUPP: the kernel cannot do what `method` needs.
+  Status Open(uzswap_evict_method method, const char** what);
+  // From here on the engine may be called. The limit is in pages.
+  void Start(PageCount limit, Zswap* zswap);
+  // REQUIRES: no managed page is in use any more.
+  void Close();
+  PageCount MeasureRss() { return core_.budget.MeasureRss(); }
+
+  // ENOENT: no page of ours. EIO: its content is lost.
+  Status HandleFault(uint64_t address);
+
+  bool IsManaged(uint64_t address, uint64_t bytes) const;
+  bool PinResident(uint64_t address, uint64_t bytes);
+  bool Pin(uint64_t address, uint64_t bytes);  // true: brought something in
+  void Unpin(uint64_t address, uint64_t bytes);
+
+  Status Manage(uint64_t start, uint64_t bytes);
+  Status Unmanage(uint64_t start, uint64_t bytes);
+
+  // The kernel's results.
+  int64_t Mmap(const MmapCall& call, bool manage);
+  int64_t Munmap(uint64_t start, uint64_t bytes);
+  int64_t Mprotect(uint64_t start, uint64_t bytes, int prot);
+  int64_t Mremap(const MremapCall& call);
+  int64_t Madvise(uint64_t start, uint64_t bytes, int advice);
+  int64_t Brk(uint64_t new_break);
+
+  PageCount EvictAll();
+
+  void PrepareFork() UZSWAP_ACQUIRE(core_.map_lock);
+  void ParentAfterFork() UZSWAP_RELEASE(core_.map_lock);
+  Status ChildAfterFork() UZSWAP_NO_THREAD_SAFETY_ANALYSIS;
+
+  void FillStats(uzswap_stats* stats);
+  size_t Descriptors(int* fds, size_t capacity) const;
+  // Takes the map lock exclusively and dies at the first broken invariant.
+  void CheckInvariants();
+
+ private:
+  // Pages of one fault that are claimed together: page i of `mask` is
+  // first + i, and `main` is the one that faulted.
+  struct Batch {
+    Slot first;
+    unsigned main;
+    uint32_t mask;
+    uint32_t pins;  // for the main page
+    bool evicted;   // else they were none
+  };
+  struct Extent {
+    uint64_t start;
+    uint64_t end;
+  };
+
+  // fault.cc
+  Status MakeResident(Slot slot, uint32_t pins)
+      UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  bool Serve(Slot slot, PageState state, uint32_t pins, Status* result)
+      UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  Extent Window(Slot slot, PageState state, const ManagedRange& range);
+  void ClaimWindow(const Extent& window, Slot slot, Batch* batch);
+  Status LoadBatch(Batch* batch, const ScopedBounce& bounce);
+  Status MapBatch(Batch* batch, const ScopedBounce* bounce);
+  bool MapPage(const Batch& batch, unsigned i, const ScopedBounce* bounce,
+               Status* status);
+  uint32_t MapRun(const Batch& batch, unsigned first, unsigned count,
+                  const ScopedBounce* bounce, Status* status);
+  void Unmapped(const Batch& batch, uint32_t left, const ScopedBounce* bounce);
+  Status Spurious(Slot slot) UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  Status Restore(Slot slot);
+
+  // reclaim.cc
+  void Reserve(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  bool Reclaim(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  PageCount EvictOne() UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  void Balance() UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  PageCount EvictPages(uint64_t start, uint64_t end)
+      UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  bool UseMove();
+  void MeasureAfter(uint64_t bytes);
+
+  // vm_calls.cc, forget.cc
+  Status Adopt(uint64_t start, uint64_t end, uint32_t prot)
+      UZSWAP_REQUIRES(core_.map_lock);
+  void Disown(uint64_t start, uint64_t end) UZSWAP_REQUIRES(core_.map_lock);
+  void DisownUnmapped(uint64_t start, uint64_t end)
+      UZSWAP_REQUIRES(core_.map_lock);
+  void ForgetPages(uint64_t start, uint64_t end, bool keep_pinned)
+      UZSWAP_REQUIRES(core_.map_lock);
+  void ForgetBlockPart(Slot first, Slot end, bool keep_pinned)
+      UZSWAP_REQUIRES(core_.map_lock);
+  void ZeroPinned(Slot slot) UZSWAP_REQUIRES(core_.map_lock);
+  bool Manageable(const MmapCall& call) const;
+  void AdoptPresent(uint64_t start, uint64_t end)
+      UZSWAP_REQUIRES(core_.map_lock);
+  void BringStagedBack(uint64_t start, uint64_t end)
+      UZSWAP_REQUIRES(core_.map_lock);
+  Status BringAllIn(uint64_t start, uint64_t end)
+      UZSWAP_REQUIRES(core_.map_lock);
+  PageCount CountAway(uint64_t start, uint64_t end)
+      UZSWAP_REQUIRES(core_.map_lock);
+
+  Status LoadOne(Slot slot) UZSWAP_REQUIRES(core_.map_lock);
+
+  // mremap.cc
+  static constexpr size_t kMoveParts = 16;
+  void AfterMove(const MremapCall& call, uint64_t to)
+      UZSWAP_REQUIRES(core_.map_lock);
+  void MovePart(const Extent& part, uint32_t prot, uint64_t shift,
+                const MremapCall& call) UZSWAP_REQUIRES(core_.map_lock);
+  void TransferPages(uint64_t from, uint64_t to, uint64_t bytes)
+      UZSWAP_REQUIRES(core_.map_lock);
+
+  // madvise.cc
+  int64_t Discard(uint64_t start, uint64_t end, int advice);
+  Extent NextPart(uint64_t at, uint64_t end) const
+      UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  int64_t DropPart(const Extent& part, int advice)
+      UZSWAP_REQUIRES(core_.map_lock);
+  int64_t Populate(uint64_t start, uint64_t end, int advice);
+  int64_t PageOut(uint64_t start, uint64_t end);
+  int64_t AdviseForeign(uint64_t start, uint64_t end, int advice);
+  int64_t AdviseUnmanaged(uint64_t start, uint64_t end, int advice);
+
+  Core core_;
+  WpEvictor wp_{core_};
+  Staging staging_{core_};
+  MoveEvictor move_{core_, staging_, wp_};
+  Prefetcher prefetcher_;
+  uzswap_evict_method method_ = UZSWAP_EVICT_AUTO;
+  bool forked_ = false;     // shared frames cannot be moved
+  bool thp_always_ = false;  // the kernel would make huge pages unasked
+  uint64_t first_break_ = 0;
+  PageCount staging_target_ = 0;
+  std::atomic<uint32_t> ticks_{0};  // faults, for what is done now and then
+  std::atomic<bool> warned_limit_{false};
+  std::atomic<bool> warned_lost_{false};
+  // Repeated faults on resident pages: slot << 24 | count.
+  std::array<std::atomic<uint64_t>, 16> repeats_ = {};
+  uint64_t start_ns_ = 0;
+  uint64_t start_cycles_ = 0;
+};
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_PAGER_PAGER_H_

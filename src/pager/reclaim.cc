@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making room: which block leaves next, by which method, and how hard a fault
+// tries before the limit is exceeded (visibly: a counter and one warning).
+#include "base/os.h"
+#include "pager/pager.h"
+
+namespace uzswap {
+namespace {
+
+// Evictions that give nothing in a row before a fault stops trying: everything
+// is pinned, or nothing compresses and there is no backing store.
+constexpr int kFutile = 4;
+constexpr int kTries = 64;
+constexpr PageCount kShrinkPages = 64;
+constexpr uint32_t kMeasureEvery = 256;
+
+}  // namespace
+
+// F8: takes frames from the budget before they are taken from the system.
+void Pager::Reserve(PageCount pages) {
+  if (core_.budget.TryReserve(pages, core_.budget.min())) return;
+  const uint64_t begin = os::Cycles();
+  const bool made = Reclaim(pages);
+  core_.Count(PagerCounter::evict_cycles, os::Cycles() - begin);
+  if (made) return;
+  core_.budget.Measure();
+  if (core_.budget.TryReserve(pages, 0)) return;
+  core_.budget.Take(pages);
+  core_.Count(PagerCounter::limit_exceeded);
+  if (!warned_limit_.exchange(true, std::memory_order_relaxed)) {
+    Line line;
+    line << "the limit of " << core_.budget.limit() * kPageSize
+         << " bytes has to be exceeded: pinned and incompressible pages leave "
+            "no room; give more memory or a backing store";
+    Log(line);
+  }
+}
+
+bool Pager::Reclaim(PageCount pages) {
+  int futile = 0;
+  for (int tries = 0; tries < kTries && futile < kFutile; ++tries) {
+    const int64_t before = core_.budget.Free();
+    if (EvictOne() == 0) (void)core_.zswap->Shrink(kShrinkPages);
+    if (core_.budget.TryReserve(pages, core_.budget.min())) return true;
+    futile = core_.budget.Free() > before ? 0 : futile + 1;
+  }
+  return false;
+}
+
+bool Pager::UseMove() {
+  if (method_ == UZSWAP_EVICT_WP || forked_ || !core_.uffd.can_move()) {
+    return false;
+  }
+  return method_ == UZSWAP_EVICT_MOVE || core_.budget.Threads() == 1;
+}
+
+// Evicts about one block; returns how many frames became free or staged.
+PageCount Pager::EvictOne() {
+  const bool move = UseMove();
+  // What waits in staging is older than anything in the queue.
+  if (core_.budget.staged() > (move ? staging_target_ : 0)) {
+    const PageCount gone = staging_.CompressOldest();
+    if (gone > 0) return gone;
+  }
+  const BlockIndex block = core_.blocks.TakeOldest(/*spare_wanted=*/true);
+  if (block == kNoBlock) return staging_.CompressOldest();
+  Evictor& evictor = move ? static_cast<Evictor&>(move_) : wp_;
+  PageCount gone = evictor.Evict(block, ~PageMask{0});
+  core_.blocks.Return(block);
+  // Staging frees nothing by itself.
+  if (core_.budget.staged() > staging_target_) {
+    gone = staging_.CompressOldest();
+  }
+  return gone;
+}
+
+// After a fault: the next one shall find frames ready.
+void Pager::Balance() {
+  const uint32_t tick = ticks_.fetch_add(1, std::memory_order_relaxed);
+  if (tick % kMeasureEvery == 0) core_.budget.Measure();
+  if (core_.budget.Free() >= static_cast<int64_t>(core_.budget.low())) return;
+  const uint64_t begin = os::Cycles();
+  // More than one block only when unmanaged memory has grown past the limit.
+  for (int i = 0; i < kFutile; ++i) {
+    if (EvictOne() == 0 || core_.budget.Free() >= 0) break;
+  }
+  core_.Count(PagerCounter::evict_cycles, os::Cycles() - begin);
+}
+
+// Evicts the pages of [start, end) that are resident and not pinned.
+PageCount Pager::EvictPages(uint64_t start, uint64_t end) {
+  PageCount gone = 0;
+  const uint64_t last = end / kPageSize;
+  for (uint64_t at = start / kPageSize; at < last;) {
+    const uint64_t unit = at / ManagedMap::kUnitPages;
+    if (!core_.managed.Touched(unit)) {
+      at = (unit + 1) * ManagedMap::kUnitPages;
+      continue;
+    }
+    const BlockIndex block = BlockOf(Slot{at});
+    const uint64_t first = Index(FirstSlot(block));
+    const uint64_t next = first + kBlockPages;
+    PageMask only = ~PageMask{0} << (at - first);
+    if (next > last) only &= (PageMask{1} << (last - first)) - 1;
+    if (core_.blocks.ResidentPages(block) != 0 && core_.blocks.Take(block)) {
+      gone += wp_.Evict(block, only);
+      core_.blocks.Return(block);
+    }
+    at = next;
+  }
+  return gone;
+}
+
+PageCount Pager::EvictAll() {
+  PageCount gone = 0;
+  for (uint64_t left = core_.blocks.queued(); left > 0; --left) {
+    // The lock is let go between blocks, so that VM calls get their turn.
+    ScopedSharedLock lock(core_.map_lock);
+    const BlockIndex block = core_.blocks.TakeOldest(/*spare_wanted=*/false);
+    if (block == kNoBlock) break;
+    Evictor& evictor = UseMove() ? static_cast<Evictor&>(move_) : wp_;
+    gone += evictor.Evict(block, ~PageMask{0});
+    core_.blocks.Return(block);
+    if (core_.budget.staged() > staging_target_) (void)staging_.CompressOldest();
+  }
+  ScopedSharedLock lock(core_.map_lock);
+  while (core_.budget.staged() > 0 && staging_.CompressOldest() > 0) {
+  }
+  return gone;
+}
+
+// VM calls change what others hold; large ones are worth a look.
+void Pager::MeasureAfter(uint64_t bytes) {
+  constexpr uint64_t kLarge = uint64_t{1} << 20;
+  if (bytes >= kLarge ||
+      ticks_.fetch_add(1, std::memory_order_relaxed) % 32 == 0) {
+    core_.budget.Measure();
+  }
+}
+
+}  // namespace uzswap

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inside of a zsmalloc pool: its classes and what they own. zsmalloc.cc
+// allocates and frees, zsmalloc_check.cc counts and checks.
+//
+// An object of class size s is s bytes: the payload first, and in the last four
+// bytes the tail: handle << 1 | 1 when it is allocated, the next free object
+// << 1 when it is free. A huge object is a whole page and has no tail; its
+// handle is in the descriptor. The tail proves at Free that the handle is the
+// owner, and leads from an object that is to be moved to its handle.
+#ifndef UZSWAP_ZPOOL_ZSMALLOC_POOL_H_
+#define UZSWAP_ZPOOL_ZSMALLOC_POOL_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/mutex.h"
+#include "zpool/handle_table.h"
+#include "zpool/zsmalloc.h"
+#include "zpool/zsmalloc_area.h"
+
+namespace uzswap {
+
+// Invariants: a zspage that is not empty is on the list of FullnessGroup(its
+// used, objects); an empty one is on none (it belongs to the area).
+struct alignas(kCacheLine) ZsmallocSizeClass {
+  explicit ZsmallocSizeClass(const ZsmallocShape& s) : shape(s) {}
+
+  static constexpr ByteCount kTailBytes = sizeof(uint32_t);
+  static LockClass lock_class;
+
+  const ZsmallocShape shape;
+  Mutex lock{lock_class};
+  ZspageId heads[kFullnessGroups] UZSWAP_GUARDED_BY(lock) = {};
+  uint32_t counts[kFullnessGroups] UZSWAP_GUARDED_BY(lock) = {};
+  uint64_t used UZSWAP_GUARDED_BY(lock) = 0;     // objects
+  PageCount frames UZSWAP_GUARDED_BY(lock) = 0;  // of its zspages
+
+  // Freed objects in its zspages. Written under the lock, read as a hint.
+  std::atomic<int64_t> holes{0};
+
+  void AddHoles(int n) UZSWAP_REQUIRES(lock) {
+    holes.store(holes.load(std::memory_order_relaxed) + n,
+                std::memory_order_relaxed);
+  }
+  uint32_t units() const { return shape.size >> kUnitShift; }
+  ByteCount capacity() const {
+    return shape.huge() ? kPageSize : shape.size - kTailBytes;
+  }
+};
+
+class ZsmallocPool final : public Zsmalloc {
+ public:
+  explicit ZsmallocPool(unsigned chain);
+  Status Init();
+
+  Result<Handle> Allocate(ByteCount bytes) override;
+  void Free(Handle handle) override;
+  void Write(Handle handle, std::span<const std::byte> bytes) override;
+  std::span<const std::byte> ReadBegin(Handle handle, ByteCount bytes,
+                                       MutablePage scratch) override;
+  void ReadEnd(Handle handle) override;
+
+  PageCount total_pages() const override { return area_.frames(); }
+  ByteCount metadata_bytes() const override {
+    const auto* begin = reinterpret_cast<const std::byte*>(this);
+    const std::byte* end =
+        class_memory_ + geometry_.count() * sizeof(ZsmallocSizeClass);
+    return PageCeil(static_cast<ByteCount>(end - begin)) +
+           handles_.metadata_bytes() + area_.metadata_bytes();
+  }
+  const char* name() const override { return "zsmalloc"; }
+
+  void LockAll() override { frozen_.store(true, std::memory_order_relaxed); }
+  void UnlockAll() override { frozen_.store(false, std::memory_order_relaxed); }
+  void ResetLocksInChild() override;
+  void CheckInvariants() override;
+  void Destroy() override;
+
+  unsigned class_count() const override { return geometry_.count(); }
+  ZsmallocClassStats ClassStats(unsigned i) override;
+
+ private:
+  ZsmallocSizeClass* classes() {
+    return reinterpret_cast<ZsmallocSizeClass*>(class_memory_);
+  }
+  ZsmallocSizeClass& ClassFor(ByteCount bytes) {
+    return classes()[geometry_.ClassOf(bytes + ZsmallocSizeClass::kTailBytes)];
+  }
+  uint32_t Resolve(Handle handle);
+  Zspage& ZspageOf(Handle handle);
+
+  uint32_t& Tail(const ZsmallocSizeClass& c, uint32_t unit) {
+    return *reinterpret_cast<uint32_t*>(area_.At(unit + c.units()) -
+                                        c.kTailBytes);
+  }
+  static uint32_t AllocatedTail(uint32_t handle) { return handle << 1 | 1; }
+
+  Status Place(ZsmallocSizeClass& c, uint32_t handle);
+  bool Borrow(const ZsmallocSizeClass& c, uint32_t handle);
+  Status PlaceInNew(ZsmallocSizeClass& c, uint32_t handle);
+  ZspageId Fullest(ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
+  ZspageId FullestWithHole(ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
+  Status TakeObject(ZsmallocSizeClass& c, ZspageId id, uint32_t handle)
+      UZSWAP_REQUIRES(c.lock);
+  Status Extend(ZsmallocSizeClass& c, Zspage& z) UZSWAP_REQUIRES(c.lock);
+  void ReturnObject(ZsmallocSizeClass& c, ZspageId id, uint32_t unit)
+      UZSWAP_REQUIRES(c.lock);
+  void Regroup(ZsmallocSizeClass& c, ZspageId id) UZSWAP_REQUIRES(c.lock);
+  void Link(ZsmallocSizeClass& c, ZspageId id, unsigned group)
+      UZSWAP_REQUIRES(c.lock);
+  void Unlink(ZsmallocSizeClass& c, ZspageId id) UZSWAP_REQUIRES(c.lock);
+  void CheckClass(ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
+  uint64_t CheckZspage(ZsmallocSizeClass& c, const Zspage& z)
+      UZSWAP_REQUIRES(c.lock);
+
+  const ZsmallocGeometry geometry_;
+  HandleTable handles_;
+  ZsmallocArea area_;
+  std::atomic<bool> frozen_{false};  // between LockAll and UnlockAll
+  // The last member: only what the classes there are need is ever touched.
+  alignas(ZsmallocSizeClass) std::byte
+      class_memory_[ZsmallocGeometry::kSteps * sizeof(ZsmallocSizeClass)];
+};
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_ZPOOL_ZSMALLOC_POOL_H_

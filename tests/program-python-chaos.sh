@@ -1,0 +1,6 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The same with everything evicted every 2 ms, on a small input.
+source "$(dirname "$0")/jobs.sh"
+requires /usr/bin/python3
+compare_chaos python 4
