@@ -20,7 +20,8 @@ EVERYWHERE = {"memcpy", "memmove", "memset", "memcmp", "strlen",
 
 # Object (a part of its path): what it alone may need besides.
 SOMEWHERE = {
-    "compress/registry.cc": {"dlopen", "dlsym", "dlclose", "dlerror"},
+    "compress/registry.cc": {"dlopen", "dlsym", "dlclose", "dlerror",
+                             "strcmp"},
     # The tables of the codecs that are linked in.
     "compress/builtin.cc": {"uzswap_compressor_lz4", "uzswap_compressor_zstd",
                             "uzswap_compressor_copy"},

@@ -48,10 +48,15 @@ bool IsValid(const uzswap_compressor* plugin) {
          plugin->decompress != nullptr;
 }
 
+bool SameName(const char* a, const char* b) {
+  const size_t bytes = strlen(a);
+  return bytes == strlen(b) && memcmp(a, b, bytes) == 0;
+}
+
 const uzswap_compressor* FindRegistered(const char* name) {
   const unsigned n = count.load(std::memory_order_acquire);
   for (unsigned i = 0; i < n; ++i) {
-    if (strcmp(tables[i]->name, name) == 0) return tables[i];
+    if (SameName(tables[i]->name, name)) return tables[i];
   }
   return nullptr;
 }
@@ -93,7 +98,7 @@ Result<const uzswap_compressor*> Load(const Path& path, const char* name) {
     status = BadFile(path, dlerror());
   } else if (const uzswap_compressor* plugin = entry(); !IsValid(plugin)) {
     status = Status::Error(EINVAL);
-  } else if (strcmp(plugin->name, name) != 0) {
+  } else if (!SameName(plugin->name, name)) {
     status = BadFile(path, "it calls itself otherwise");
   } else {
     status = Register(plugin);

@@ -5,6 +5,16 @@
 #include <bit>
 
 namespace uzswap {
+namespace {
+
+// std::popcount would need libgcc's where the machine may have no instruction.
+PageCount CountBits(uint64_t word) {
+  PageCount count = 0;
+  for (; word != 0; word &= word - 1) ++count;
+  return count;
+}
+
+}  // namespace
 
 Status BlockMap::Init(PageCount capacity) {
   *this = BlockMap();
@@ -57,7 +67,7 @@ void BlockMap::KeepUsed() {
     const uint64_t add = used_bits_[word] & ~kept_bits_[word];
     if (add == 0) continue;  // not touching what need not be there
     kept_bits_[word] |= add;
-    kept_ += static_cast<PageCount>(std::popcount(add));
+    kept_ += CountBits(add);
   }
 }
 
@@ -84,9 +94,9 @@ void BlockMap::CheckInvariants() const {
   PageCount kept = 0;
   const uint64_t words = (high_water_ + kWordBits - 1) / kWordBits;
   for (uint64_t word = 0; word < words; ++word) {
-    used += static_cast<PageCount>(std::popcount(used_bits_[word]));
-    taken += static_cast<PageCount>(std::popcount(Taken(word)));
-    kept += static_cast<PageCount>(std::popcount(kept_bits_[word]));
+    used += CountBits(used_bits_[word]);
+    taken += CountBits(Taken(word));
+    kept += CountBits(kept_bits_[word]);
   }
   CHECK(used == in_use_);
   CHECK(taken == taken_);

@@ -86,6 +86,10 @@ class Budget {
   }
   // Of the process; 0 if unknown. Exact at the time of the call.
   unsigned Threads() const;
+  void ResetPeaks() {
+    peak_.store(0, std::memory_order_relaxed);
+    peak_without_.store(0, std::memory_order_relaxed);
+  }
   size_t Descriptors(int* fds, size_t capacity) const;
   // Anonymous and shared-memory pages of the process now.
   PageCount MeasureRss();

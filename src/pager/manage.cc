@@ -83,15 +83,7 @@ Status Pager::Unmanage(uint64_t start, uint64_t bytes) {
   if (!Usable(start, bytes)) return Status::Error(EINVAL);
   const uint64_t end = start + bytes;
   ScopedExclusiveLock lock(core_.map_lock);
-  const PageCount away = CountAway(start, end);
-  PageCount taken = 0;
-  // Everything that comes back must fit at the same time.
-  for (; taken < away; ++taken) {
-    if (core_.budget.TryReserve(1, core_.budget.min())) continue;
-    if (!Reclaim(1)) break;
-  }
-  core_.budget.Release(taken);
-  if (taken < away) return Status::Error(ENOMEM);
+  UZSWAP_RETURN_IF_ERROR(MakeRoomFor(start, end));
   UZSWAP_RETURN_IF_ERROR(BringAllIn(start, end));
   core_.ranges.ForEach(start, end, [&](uint64_t from, uint64_t to, uint32_t) {
     CHECK(core_.uffd.Unregister(from, to - from).ok());
@@ -101,6 +93,26 @@ Status Pager::Unmanage(uint64_t start, uint64_t bytes) {
   core_.budget.Gained(before - core_.budget.resident());
   core_.budget.Measure();
   return kOk;
+}
+
+// Everything of the range that is away must fit into memory at the same time.
+Status Pager::MakeRoomFor(uint64_t start, uint64_t end) {
+  constexpr int kFutile = 8;
+  for (int futile = 0; futile < kFutile;) {
+    // Evicting may hit the range itself, so this is counted anew.
+    const PageCount away = CountAway(start, end);
+    if (away > core_.budget.limit()) break;
+    if (core_.budget.TryReserve(away, core_.budget.min())) {
+      core_.budget.Release(away);  // nobody else can take it: we hold the lock
+      return kOk;
+    }
+    const int64_t before = core_.budget.Free() - static_cast<int64_t>(away);
+    (void)EvictOne();
+    const int64_t after = core_.budget.Free() -
+                          static_cast<int64_t>(CountAway(start, end));
+    futile = after > before ? 0 : futile + 1;
+  }
+  return Status::Error(ENOMEM);
 }
 
 PageCount Pager::CountAway(uint64_t start, uint64_t end) {

@@ -32,7 +32,7 @@ int64_t Raw(const MremapCall& call) {
 int64_t Pager::Mremap(const MremapCall& call) {
   const bool fixed = (call.flags & MREMAP_FIXED) != 0;
   const bool usable = Usable(call.old_address, call.old_length) &&
-                      Usable(call.old_address, call.new_length) &&
+                      call.new_length <= kAddressLimit &&
                       (!fixed || Usable(call.new_address, call.new_length));
   const bool ours =
       usable && (IsManaged(call.old_address, call.old_length) ||
@@ -109,8 +109,11 @@ void Pager::MovePart(const Extent& part, uint32_t prot, uint64_t shift,
     line.Hex(part.start + shift) << ": error " << s.error();
     Die(line);
   }
-  if (shift != 0) {
-    TransferPages(part.start, part.start + shift, part.end - part.start);
+  if (shift == 0) return;
+  TransferPages(part.start, part.start + shift, part.end - part.start);
+  if ((call.flags & kDontUnmap) != 0) {
+    // The old mapping stays, empty. Kernels differ in whether it is registered.
+    CHECK(core_.uffd.Register(part.start, part.end - part.start).ok());
   }
 }
 

@@ -144,10 +144,14 @@ class Pager {
       UZSWAP_REQUIRES(core_.map_lock);
   Status BringAllIn(uint64_t start, uint64_t end)
       UZSWAP_REQUIRES(core_.map_lock);
+  Status MakeRoomFor(uint64_t start, uint64_t end)
+      UZSWAP_REQUIRES(core_.map_lock);
   PageCount CountAway(uint64_t start, uint64_t end)
       UZSWAP_REQUIRES(core_.map_lock);
 
   Status LoadOne(Slot slot) UZSWAP_REQUIRES(core_.map_lock);
+
+  void ClearPins(uint64_t start, uint64_t end);  // fork.cc
 
   // mremap.cc
   static constexpr size_t kMoveParts = 16;

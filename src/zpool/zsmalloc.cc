@@ -24,12 +24,19 @@ ZsmallocPool::ZsmallocPool(unsigned chain) : geometry_(chain) {
 }
 
 Status ZsmallocPool::Init() {
-  UZSWAP_RETURN_IF_ERROR(area_.Init());
-  const uint64_t objects =
-      area_.limit() * (kPageSize / ZsmallocGeometry::kMinSize);
-  const Status status =
-      handles_.Init(std::min(objects, HandleTable::kMaxHandles));
-  if (!status.ok()) area_.Release();
+  constexpr PageCount kMinPages = (PageCount{16} << 20) >> kPageShift;
+  constexpr uint64_t kMaxPerPage = kPageSize / ZsmallocGeometry::kMinSize;
+  // Under a limit on address space a smaller pool is better than none.
+  Status status;
+  for (PageCount pages = ZsmallocArea::kMaxPages; pages >= kMinPages;
+       pages /= 2) {
+    status = area_.Init(pages);
+    if (!status.ok()) continue;
+    status =
+        handles_.Init(std::min(pages * kMaxPerPage, HandleTable::kMaxHandles));
+    if (status.ok()) return kOk;
+    area_.Release();
+  }
   return status;
 }
 

@@ -18,7 +18,6 @@
 namespace uzswap {
 namespace {
 
-constexpr PageCount kMinPages = (PageCount{16} << 20) >> kPageShift;
 constexpr unsigned kVictimsMax = 64;
 // "The calling thread" instead of a descriptor (Linux 6.15).
 constexpr int64_t kPidfdSelf = -10000;
@@ -33,18 +32,14 @@ struct ZsmallocArea::Victims {
 
 constinit LockClass ZsmallocArea::lock_class_{"zpool frames"};
 
-Status ZsmallocArea::Init() {
-  // Under a limit on address space a smaller pool is better than none.
-  for (limit_ = kMaxPages; base_ == nullptr; limit_ /= 2) {
-    const Result<void*> r = os::Map(limit_ << kPageShift, /*sparse=*/true);
-    if (r.ok()) {
-      base_ = static_cast<std::byte*>(r.value());
-      break;
-    }
-    if (limit_ <= kMinPages) return r.status();
-  }
-  Status status = zspage_of_page_.Init(limit_);
-  if (status.ok()) status = zspages_.Init(limit_ + 1);  // number 0 is unused
+Status ZsmallocArea::Init(PageCount limit) {
+  CHECK(limit > 0 && limit <= kMaxPages);
+  limit_ = limit;
+  const Result<void*> r = os::Map(limit << kPageShift, /*sparse=*/true);
+  if (!r.ok()) return r.status();
+  base_ = static_cast<std::byte*>(r.value());
+  Status status = zspage_of_page_.Init(limit);
+  if (status.ok()) status = zspages_.Init(limit + 1);  // number 0 is unused
   if (!status.ok()) Release();
   return status;
 }

@@ -67,11 +67,9 @@ class ZsmallocArea {
   ZsmallocArea(const ZsmallocArea&) = delete;
   ZsmallocArea& operator=(const ZsmallocArea&) = delete;
 
-  // As much address space as can be had, at most kMaxPages. ENOMEM.
-  Status Init();
+  // Address space for `limit` pages, 1 … kMaxPages. ENOMEM.
+  Status Init(PageCount limit);
   void Release();
-  // After Init: how many pages there can be.
-  PageCount limit() const { return limit_; }
 
   // A run of `pages` pages with no or some frames. ENOMEM.
   Result<ZspageId> Take(unsigned pages);

@@ -4,6 +4,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -230,6 +232,40 @@ TEST_P(ZsmallocTest, HandlesFitInThirtyOneBits) {
   EXPECT_LT(pool_->metadata_bytes(), 20'000u * 4 + 72 * 1024);
   FreeAll(handles);
 }
+
+// Sanitizers need more address space than the test leaves.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define UZSWAP_SHADOW_MEMORY
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UZSWAP_SHADOW_MEMORY
+#endif
+
+#ifndef UZSWAP_SHADOW_MEMORY
+TEST(Zsmalloc, AnAddressSpaceLimitMakesThePoolSmallerNotImpossible) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const rlimit limit{uint64_t{4} << 30, uint64_t{4} << 30};
+    if (setrlimit(RLIMIT_AS, &limit) != 0) _exit(2);
+    const Result<Zsmalloc*> pool = NewZsmalloc(kZsmallocChain);
+    if (!pool.ok()) _exit(3);
+    for (int i = 0; i < 1000; ++i) {
+      if (!pool.value()->Allocate(2000).ok()) _exit(4);
+    }
+    pool.value()->CheckInvariants();
+    pool.value()->Destroy();
+    const rlimit none{uint64_t{1} << 20, uint64_t{1} << 20};
+    if (setrlimit(RLIMIT_AS, &none) != 0) _exit(5);
+    _exit(NewZsmalloc(kZsmallocChain).error() == ENOMEM ? 0 : 6);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  EXPECT_TRUE(WIFEXITED(status));
+}
+#endif
 
 INSTANTIATE_TEST_SUITE_P(Chain, ZsmallocTest, testing::Values(4, 8, 16, 64),
                          testing::PrintToStringParamName());

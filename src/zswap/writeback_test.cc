@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pool's limit, the order of leaving it, and every way in which a writeback
-// can meet something else. The names Bn are those of docs on kernel bugs: B1 is
-// CVE-2023-53178.
+// can meet something else happening to the same slot.
 #include "zswap/writeback.h"
 
 #include <gtest/gtest.h>
@@ -101,7 +100,7 @@ TEST_F(Writeback, RawPagesAreWrittenBackToo) {
   EXPECT_TRUE(engine.LoadIs(1, 1, Content::kRandom));
 }
 
-// B26: what was stored in a burst survives the first pass.
+// What was stored in a burst survives the first pass.
 TEST_F(Writeback, FreshPagesGetASecondChance) {
   Engine engine({.device_pages = 1000});
   for (uint64_t slot = 0; slot < 100; ++slot) {
@@ -118,7 +117,7 @@ TEST_F(Writeback, FreshPagesGetASecondChance) {
   EXPECT_EQ(engine.zswap->Stats().device_in, 0u);
 }
 
-// B24: a full pool shrinks to the accept threshold and no further, and then
+// A full pool shrinks to the accept threshold and no further, and then
 // accepts again.
 TEST_F(Writeback, AFullPoolShrinksToTheAcceptThreshold) {
   Engine engine(
@@ -162,7 +161,7 @@ TEST_F(Writeback, OneStoreWritesBackABoundedBatch) {
   EXPECT_LE(engine.zswap->Stats().pool_pages, 110u);
 }
 
-// B25: threads that store at the same time exceed the limit by no more than
+// Threads that store at the same time exceed the limit by no more than
 // what each of them had in its hands (and what zsmalloc keeps in part).
 TEST_F(Writeback, ParallelStoresStayNearTheLimit) {
   Engine engine({.total_pages = 400, .device_pages = 100000});
@@ -255,8 +254,8 @@ TEST_F(Writeback, ContentThatCannotBeDecompressedIsNotWritten) {
   EXPECT_TRUE(engine.LoadIs(1, 1));
 }
 
-// B1: between the choice of the victim and its claim the slot gets other
-// content; the entry is used again at another slot, or at the same one.
+// CVE-2023-53178: between the choice of the victim and its claim the slot gets
+// other content; the entry is used again at another slot, or at the same one.
 TEST_F(Writeback, AVictimReplacedBeforeItsClaimIsNotWrittenInItsPlace) {
   Engine engine({.device_pages = 100});
   hooked = &engine;
@@ -299,7 +298,7 @@ void ReplaceDuringWriteback(void (*act)(void*)) {
   EXPECT_EQ(stats.written_back_pages, 0u);
   EXPECT_EQ(stats.reject_reclaim_fail, 0u);
   EXPECT_EQ(stats.on_device, 0u);
-  EXPECT_EQ(engine.device->used(), 0u);  // B2: nothing stranded
+  EXPECT_EQ(engine.device->used(), 0u);  // nothing stranded
   engine.zswap->CheckInvariants();
 }
 

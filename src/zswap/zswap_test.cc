@@ -121,7 +121,7 @@ TEST(Zswap, WithoutPoolMemoryThePageGoesStraightToTheDevice) {
   zpool_failure::FailNth(0);
 }
 
-// B3: whatever makes the store of a newer version fail, the older one is gone
+// Whatever makes the store of a newer version fail, the older one is gone
 // and can never be loaded or written back.
 TEST(Zswap, AFailedStoreLeavesNoOlderVersion) {
   const auto no_entry = [] { zswap_test_hooks.no_entry = [] { return true; }; };
@@ -293,7 +293,7 @@ TEST(Zswap, MetadataIsCountedWhenFirstTouched) {
   EXPECT_EQ(metadata(), first + 1);
 }
 
-// B18, B19: after everything is gone every "now" figure is exactly zero, and
+// After everything is gone every "now" figure is exactly zero, and
 // the events add up.
 TEST(Zswap, CountersAreExactAfterDraining) {
   Engine engine({.total_pages = 200, .device_pages = 300});

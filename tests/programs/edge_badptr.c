@@ -59,7 +59,7 @@ int main(void) {
     FAULTS(getsockname(0, bad, bad) == -1 ? -1 : 0);
     FAULTS(syscall(SYS_rt_sigaction, SIGUSR1, bad, NULL, 8));
     FAULTS(syscall(SYS_rt_sigprocmask, SIG_BLOCK, bad, NULL, 8));
-    FAULTS(clock_settime(CLOCK_REALTIME, bad));
+    FAULTS(syscall(SYS_clock_gettime, CLOCK_REALTIME, bad));
     FAULTS(getcwd(bad, 100) == NULL ? -1 : 0);
     FAULTS(mincore(none, kPage, bad));
     free(vector);

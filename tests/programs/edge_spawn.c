@@ -11,17 +11,22 @@ static int Wait(pid_t pid) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
-int main(int argc, char** argv) {
-  if (argc > 1) {  // what the large exec below starts: itself
-    uint64_t sum = 0;
-    for (int i = 1; i < argc; ++i) {
-      for (const char* c = argv[i]; *c != 0; ++c) {
-        sum = sum * 31 + (unsigned char)*c;
-      }
+// What the large execs below start: this program itself.
+static void PrintWords(int argc, char** argv) {
+  uint64_t sum = 0;
+  for (int i = 1; i < argc; ++i) {
+    for (const char* c = argv[i]; *c != 0; ++c) {
+      sum = sum * 31 + (unsigned char)*c;
     }
-    const char* big = getenv("BIG");
-    printf("%d arguments, sum %lu, BIG %zu\n", argc, sum,
-           big != NULL ? strlen(big) : 0);
+  }
+  const char* big = getenv("BIG");
+  printf("%d arguments, sum %lu, BIG %zu\n", argc, sum,
+         big != NULL ? strlen(big) : 0);
+}
+
+int main(int argc, char** argv) {
+  if (argc > 1) {
+    PrintWords(argc, argv);
     return 0;
   }
   setvbuf(stdout, NULL, _IONBF, 0);
@@ -67,7 +72,7 @@ int main(int argc, char** argv) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, 2, 1);
+  posix_spawn_file_actions_adddup2(&actions, 1, 2);
   char* const shout[] = {"sh", "-c", "echo out; echo err >&2; cat", NULL};
   EXPECT(posix_spawnp(&pid, "sh", &actions, NULL, shout, environ) == 0);
   printf("spawn with actions: %d\n", Wait(pid));

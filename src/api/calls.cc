@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// The public calls on an open instance. Before uzswap_open (and after close)
+// nothing is managed, so each is then the plain system call, or nothing.
+#include <errno.h>
+#include <sys/syscall.h>
+#include <uzswap/uzswap.h>
+
+#include <cstring>
+
+#include "api/instance.h"
+
+using uzswap::GetInstance;
+using uzswap::Instance;
+using uzswap::Return;
+using uzswap::SignalsBlocked;
+using uzswap::os::Syscall;
+
+namespace {
+
+uint64_t Address(const void* p) { return reinterpret_cast<uint64_t>(p); }
+int64_t Raw(const void* p) { return reinterpret_cast<int64_t>(p); }
+int64_t Raw(size_t n) { return static_cast<int64_t>(n); }
+
+}  // namespace
+
+int uzswap_manage(void* address, size_t length) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  return i == nullptr ? -EINVAL
+                      : Return(i->pager.Manage(Address(address), length));
+}
+
+int uzswap_unmanage(void* address, size_t length) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  return i == nullptr ? -EINVAL
+                      : Return(i->pager.Unmanage(Address(address), length));
+}
+
+int uzswap_is_managed(const void* address, size_t length) {
+  Instance* i = GetInstance();
+  return i != nullptr && i->pager.IsManaged(Address(address), length);
+}
+
+long uzswap_mmap(void* address, size_t length, int prot, int flags, int fd,
+                 long offset, int manage) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  if (i == nullptr) {
+    return Syscall(SYS_mmap, Raw(address), Raw(length), prot, flags, fd,
+                   offset);
+  }
+  const uzswap::MmapCall call{.address = Address(address),
+                              .length = length,
+                              .prot = prot,
+                              .flags = flags,
+                              .fd = fd,
+                              .offset = offset};
+  return i->pager.Mmap(call, manage != 0);
+}
+
+long uzswap_munmap(void* address, size_t length) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  if (i == nullptr) return Syscall(SYS_munmap, Raw(address), Raw(length));
+  return i->pager.Munmap(Address(address), length);
+}
+
+long uzswap_mprotect(void* address, size_t length, int prot) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  if (i == nullptr) {
+    return Syscall(SYS_mprotect, Raw(address), Raw(length), prot);
+  }
+  return i->pager.Mprotect(Address(address), length, prot);
+}
+
+long uzswap_mremap(void* old_address, size_t old_length, size_t new_length,
+                   int flags, void* new_address) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  if (i == nullptr) {
+    return Syscall(SYS_mremap, Raw(old_address), Raw(old_length),
+                   Raw(new_length), flags, Raw(new_address));
+  }
+  const uzswap::MremapCall call{.old_address = Address(old_address),
+                                .old_length = old_length,
+                                .new_length = new_length,
+                                .flags = flags,
+                                .new_address = Address(new_address)};
+  return i->pager.Mremap(call);
+}
+
+long uzswap_madvise(void* address, size_t length, int advice) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  if (i == nullptr) {
+    return Syscall(SYS_madvise, Raw(address), Raw(length), advice);
+  }
+  return i->pager.Madvise(Address(address), length, advice);
+}
+
+long uzswap_brk(void* new_break) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  if (i == nullptr) return Syscall(SYS_brk, Raw(new_break));
+  return i->pager.Brk(Address(new_break));
+}
+
+int uzswap_pin(const void* address, size_t length) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  return i != nullptr && i->pager.Pin(Address(address), length);
+}
+
+int uzswap_pin_resident(const void* address, size_t length) {
+  Instance* i = GetInstance();
+  if (i == nullptr) return 0;
+  return i->pager.PinResident(Address(address), length) ? 0 : -EAGAIN;
+}
+
+void uzswap_unpin(const void* address, size_t length) {
+  Instance* i = GetInstance();
+  if (i != nullptr) i->pager.Unpin(Address(address), length);
+}
+
+int uzswap_handle_fault(void* address) {
+  Instance* i = GetInstance();
+  return i == nullptr ? -ENOENT
+                      : Return(i->pager.HandleFault(Address(address)));
+}
+
+void uzswap_prepare_fork(void) UZSWAP_NO_THREAD_SAFETY_ANALYSIS {
+  Instance* i = GetInstance();
+  if (i != nullptr) i->pager.PrepareFork();
+}
+
+void uzswap_parent_after_fork(void) UZSWAP_NO_THREAD_SAFETY_ANALYSIS {
+  Instance* i = GetInstance();
+  if (i != nullptr) i->pager.ParentAfterFork();
+}
+
+int uzswap_child_after_fork(void) {
+  Instance* i = GetInstance();
+  return i == nullptr ? 0 : Return(i->pager.ChildAfterFork());
+}
+
+size_t uzswap_evict_all(void) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  return i == nullptr ? 0 : i->pager.EvictAll();
+}
+
+void uzswap_get_stats(struct uzswap_stats* stats) {
+  SignalsBlocked blocked;
+  memset(stats, 0, sizeof(*stats));
+  Instance* i = GetInstance();
+  if (i == nullptr) return;
+  i->pager.FillStats(stats);
+  const uzswap::ZswapStats z = i->zswap->Stats();
+  stats->stored_bytes = z.stored_pages * uzswap::kPageSize;
+  stats->pool_bytes = z.pool_pages * uzswap::kPageSize;
+  stats->compressed_bytes = z.compressed_bytes;
+  stats->device_bytes = z.on_device * uzswap::kPageSize;
+  stats->metadata_bytes = z.metadata_bytes;
+  stats->stored_pages = z.stored_pages;
+  stats->same_filled_pages = z.same_filled;
+  stats->stored_incompressible_pages = z.incompressible;
+  stats->pool_limit_hit = z.pool_limit_hit;
+  stats->reject_reclaim_fail = z.reject_reclaim_fail;
+  stats->reject_alloc_fail = z.reject_alloc_fail;
+  stats->reject_kmemcache_fail = z.reject_kmemcache_fail;
+  stats->reject_compress_fail = z.reject_compress_fail;
+  stats->reject_compress_poor = z.reject_compress_poor;
+  stats->decompress_fail = z.decompress_fail;
+  stats->written_back_pages = z.written_back_pages;
+  stats->duplicate_entry = z.duplicate_entry;
+  stats->zswpout = z.zswpout;
+  stats->zswpin = z.zswpin;
+  stats->zswpwb = z.zswpwb;
+  stats->device_in = z.device_in;
+  stats->device_write_fail = z.device_write_fail;
+  stats->device_read_fail = z.device_read_fail;
+  stats->pool_limit_exceeded = z.pool_limit_exceeded;
+}
+
+size_t uzswap_descriptors(int* fds, size_t capacity) {
+  const Instance* i = GetInstance();
+  if (i == nullptr) return 0;
+  size_t n = i->pager.Descriptors(fds, capacity);
+  if (i->device != nullptr) {
+    n += i->device->Descriptors(fds + n, capacity - n);
+  }
+  return n;
+}

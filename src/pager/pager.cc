@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pager/pager.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/os.h"
+
+namespace uzswap {
+namespace {
+
+bool HugePagesAlways() {
+  const Result<int> fd =
+      os::Open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY, 0);
+  if (!fd.ok()) return false;
+  char text[64] = {};
+  const Result<size_t> n =
+      os::ReadFile(fd.value(), text, sizeof(text) - 1);
+  os::Close(fd.value());
+  return n.ok() && strncmp(text, "[always]", 8) == 0;
+}
+
+// Cycles in nanoseconds, by the clock's own rate since `start`.
+uint64_t CyclesToNs(uint64_t cycles, uint64_t ns_passed,
+                    uint64_t cycles_passed) {
+  if (cycles_passed == 0) return 0;
+  return static_cast<uint64_t>(static_cast<unsigned __int128>(cycles) *
+                               ns_passed / cycles_passed);
+}
+
+}  // namespace
+
+constinit LockClass Core::map_lock_class{"map"};
+
+Status Pager::Open(uzswap_evict_method method, const char** what) {
+  *what = "userfaultfd";
+  UZSWAP_RETURN_IF_ERROR(core_.uffd.Open());
+  if (method == UZSWAP_EVICT_MOVE && !core_.uffd.can_move()) {
+    *what = "UFFDIO_MOVE (Linux 6.8), which evict method \"move\" needs,";
+    return Status::Error(EOPNOTSUPP);
+  }
+  *what = "/proc/self/statm, status and task";
+  UZSWAP_RETURN_IF_ERROR(core_.budget.Open());
+  *what = "160 GiB of address space for tables (see ulimit -v)";
+  UZSWAP_RETURN_IF_ERROR(core_.words.Init(kSlotLimit));
+  UZSWAP_RETURN_IF_ERROR(core_.managed.Init());
+  {
+    ScopedExclusiveLock lock(core_.map_lock);
+    UZSWAP_RETURN_IF_ERROR(core_.ranges.Init());
+  }
+  UZSWAP_RETURN_IF_ERROR(core_.blocks.Init());
+  UZSWAP_RETURN_IF_ERROR(core_.bounce.Init());
+  UZSWAP_RETURN_IF_ERROR(staging_.Init());
+  wp_.ProbeBatchedDrop();
+  method_ = method;
+  thp_always_ = HugePagesAlways();
+  first_break_ = static_cast<uint64_t>(os::Syscall(SYS_brk, 0));
+  return kOk;
+}
+
+void Pager::Start(PageCount limit, Zswap* zswap) {
+  core_.zswap = zswap;
+  core_.budget.Start(limit, zswap);
+  staging_target_ = std::clamp<PageCount>(limit / 32, 2 * kBlockPages, 2048);
+  start_ns_ = os::MonotonicNs();
+  start_cycles_ = os::Cycles();
+}
+
+void Pager::Close() {
+  core_.uffd.Close();
+  core_.budget.Close();
+  core_.words.Release();
+  core_.managed.Release();
+  {
+    ScopedExclusiveLock lock(core_.map_lock);
+    core_.ranges.Release();
+  }
+  core_.blocks.Release();
+  core_.bounce.Release();
+  staging_.Release();
+}
+
+void Pager::FillStats(uzswap_stats* stats) {
+  core_.budget.Measure();
+  const Budget& budget = core_.budget;
+  auto sum = [&](PagerCounter c) { return core_.counters.Sum(c); };
+  stats->memory_limit = budget.limit() * kPageSize;
+  stats->resident_bytes = budget.resident() * kPageSize;
+  stats->staged_bytes = budget.staged() * kPageSize;
+  stats->unmanaged_bytes = budget.unmanaged() * kPageSize;
+  stats->peak_bytes = budget.peak() * kPageSize;
+  stats->peak_without_bytes = budget.peak_without() * kPageSize;
+  stats->faults = sum(PagerCounter::faults);
+  stats->faults_zero = sum(PagerCounter::faults_zero);
+  stats->faults_soft = sum(PagerCounter::faults_soft);
+  stats->pages_in = sum(PagerCounter::pages_in);
+  stats->pages_prefetched = sum(PagerCounter::pages_prefetched);
+  stats->pages_out = sum(PagerCounter::pages_out);
+  stats->pages_cancelled = sum(PagerCounter::pages_cancelled);
+  stats->limit_exceeded = sum(PagerCounter::limit_exceeded);
+  stats->pinned_calls = sum(PagerCounter::pinned_calls);
+  const uint64_t ns = os::MonotonicNs() - start_ns_;
+  const uint64_t cycles = os::Cycles() - start_cycles_;
+  stats->fault_ns = CyclesToNs(sum(PagerCounter::fault_cycles), ns, cycles);
+  stats->evict_ns = CyclesToNs(sum(PagerCounter::evict_cycles), ns, cycles);
+  stats->evict_method = UseMove() ? UZSWAP_EVICT_MOVE : UZSWAP_EVICT_WP;
+}
+
+size_t Pager::Descriptors(int* fds, size_t capacity) const {
+  size_t n = 0;
+  if (core_.uffd.fd() >= 0 && n < capacity) fds[n++] = core_.uffd.fd();
+  return n + core_.budget.Descriptors(fds + n, capacity - n);
+}
+
+void Pager::CheckInvariants() {
+  ScopedExclusiveLock lock(core_.map_lock);
+  core_.ranges.CheckInvariants();
+  core_.blocks.CheckInvariants();
+  staging_.CheckInvariants();
+  PageCount resident = 0;
+  PageCount staged = 0;
+  for (uint64_t i = 0; i < core_.ranges.count(); ++i) {
+    const ManagedRange& range = core_.ranges.At(i);
+    for (uint64_t at = range.start; at < range.end;) {
+      const uint64_t unit = Index(SlotOf(at)) / ManagedMap::kUnitPages;
+      const uint64_t next =
+          std::min(range.end, (unit + 1) * ManagedMap::kUnitPages * kPageSize);
+      for (; core_.managed.Touched(unit) && at < next; at += kPageSize) {
+        CHECK(core_.managed.Contains(SlotOf(at)));
+        const PageState state = core_.word(SlotOf(at)).state();
+        CHECK(state != PageState::kBusy && state != PageState::kEvicting);
+        CHECK((state == PageState::kEvicted) ==
+              core_.zswap->Contains(SlotOf(at)));
+        resident += state == PageState::kResident;
+        staged += state == PageState::kStaged;
+      }
+      at = next;
+    }
+  }
+  CHECK(resident == core_.budget.resident());
+  CHECK(staged == core_.budget.staged());
+}
+
+}  // namespace uzswap

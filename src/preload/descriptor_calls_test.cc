@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "preload/descriptor_calls.cc"
+
+#include <gtest/gtest.h>
+#include <linux/close_range.h>
+#include <sys/wait.h>
+
+#include "base/os.h"
+#include "preload/fake_pager_test_support.h"
+
+namespace uzswap::preload {
+namespace {
+
+using testing::Call;
+using testing::fake;
+
+bool IsOpen(int fd) { return fcntl(fd, F_GETFD) >= 0; }
+
+int64_t Do(const SyscallFrame& frame) {
+  int64_t result = -12345;
+  EXPECT_TRUE(DescriptorCall(frame, &result)) << frame.number();
+  return result;
+}
+
+bool Taken(const SyscallFrame& frame) {
+  int64_t result = 0;
+  return DescriptorCall(frame, &result);
+}
+
+// The pager holds 900 and 902, preload itself 905; 898 … 910 are open.
+class DescriptorCallTest : public ::testing::Test {
+ protected:
+  DescriptorCallTest() {
+    for (int fd = 898; fd <= 910; ++fd) EXPECT_EQ(dup2(1, fd), fd);
+    fake.descriptors = {902, 900};
+    RefreshDescriptors();
+    HideDescriptor(905);
+    HideDescriptor(905);
+  }
+  ~DescriptorCallTest() override {
+    for (int fd = 898; fd <= 910; ++fd) close(fd);
+  }
+  std::string Open() {
+    std::string open;
+    for (int fd = 898; fd <= 910; ++fd) open += IsOpen(fd) ? 'o' : '.';
+    return open;
+  }
+};
+
+TEST_F(DescriptorCallTest, OursAreNotOpenToTheProgram) {
+  for (const int fd : {900, 902, 905}) {
+    EXPECT_EQ(Do(Call(SYS_close, fd)), -EBADF);
+    EXPECT_EQ(Do(Call(SYS_fcntl, fd, F_GETFD)), -EBADF);
+    EXPECT_EQ(Do(Call(SYS_dup, fd)), -EBADF);
+    EXPECT_EQ(Do(Call(SYS_dup2, 1, fd)), -EBADF);
+    EXPECT_EQ(Do(Call(SYS_dup2, fd, fd)), -EBADF);
+    EXPECT_EQ(Do(Call(SYS_dup3, fd, 5, 0)), -EBADF);
+    // The kernel looks at the low half only.
+    EXPECT_EQ(Do(Call(SYS_close, (uint64_t{7} << 32) | fd)), -EBADF);
+  }
+  EXPECT_EQ(Open(), std::string(13, 'o'));
+}
+
+TEST_F(DescriptorCallTest, OthersArePassedOn) {
+  for (const int fd : {0, 899, 901, 906, 100000, -1}) {
+    EXPECT_FALSE(Taken(Call(SYS_close, fd)));
+    EXPECT_FALSE(Taken(Call(SYS_fcntl, fd, F_GETFD)));
+    EXPECT_FALSE(Taken(Call(SYS_dup2, fd, 3)));
+  }
+  EXPECT_FALSE(Taken(Call(SYS_read, 900)));
+}
+
+TEST_F(DescriptorCallTest, CloseRangeClosesAroundOurs) {
+  EXPECT_EQ(Do(Call(SYS_close_range, 899, 903, 0)), 0);
+  EXPECT_EQ(Open(), "o.o.o.ooooooo");
+  EXPECT_EQ(Do(Call(SYS_close_range, 900, 900, 0)), 0);
+  EXPECT_EQ(Do(Call(SYS_close_range, 905, UINT_MAX, 0)), 0);
+  EXPECT_EQ(Open(), "o.o.o.oo.....");
+  EXPECT_EQ(Do(Call(SYS_close_range, 5, 4, 0)), -EINVAL);
+  EXPECT_EQ(Do(Call(SYS_close_range, 899, 910, 64)), -EINVAL);
+}
+
+TEST_F(DescriptorCallTest, CloseRangeForExecIsLeftToTheKernel) {
+  EXPECT_EQ(Do(Call(SYS_close_range, 899, 903, CLOSE_RANGE_CLOEXEC)), 0);
+  EXPECT_EQ(fcntl(901, F_GETFD), FD_CLOEXEC);
+  EXPECT_EQ(Open(), std::string(13, 'o'));
+}
+
+// A table of descriptors that was shared is the caller's own afterwards, and
+// still has ours in it.
+TEST_F(DescriptorCallTest, CloseRangeCanUnshareFirst) {
+  for (const unsigned last : {903u, UINT_MAX}) {
+    const long child = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      const int64_t r =
+          Do(Call(SYS_close_range, 899, last, CLOSE_RANGE_UNSHARE));
+      const bool right = r == 0 && IsOpen(900) && IsOpen(902) && IsOpen(905) &&
+                         !IsOpen(899) && !IsOpen(901) && !IsOpen(903) &&
+                         IsOpen(910) == (last == 903);
+      _exit(right ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(static_cast<pid_t>(child), &status, 0), child);
+    EXPECT_EQ(status, 0) << last;
+    EXPECT_EQ(Open(), std::string(13, 'o'));
+  }
+}
+
+TEST_F(DescriptorCallTest, TheListIsReadAgainAfterAFork) {
+  fake.descriptors = {901};
+  RefreshDescriptors();
+  EXPECT_FALSE(Taken(Call(SYS_close, 900)));
+  EXPECT_EQ(Do(Call(SYS_close, 901)), -EBADF);
+  EXPECT_EQ(Do(Call(SYS_close, 905)), -EBADF);
+}
+
+TEST_F(DescriptorCallTest, AsynchronousIoIsRefused) {
+  for (const long number :
+       {SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register,
+        SYS_io_setup, SYS_io_submit, SYS_io_getevents, 333}) {
+    EXPECT_EQ(Do(Call(number)), -ENOSYS) << number;
+  }
+}
+
+}  // namespace
+}  // namespace uzswap::preload
