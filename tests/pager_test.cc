@@ -265,7 +265,7 @@ TEST_P(PagerTest, StreamsAreBroughtInAhead) {
 TEST(PagerMove, StagedPagesComeBackWithoutDecompression) {
   AlternateStack stack;
   InstallHandler();
-  OpenUzswap({.method = UZSWAP_EVICT_MOVE, .room = 16 * kMiB});
+  OpenUzswap({.method = UZSWAP_EVICT_MOVE, .room = 32 * kMiB});
   constexpr size_t kCount = 12 * kMiB / kPage;
   char* base = MapManaged(4 * kCount * kPage);
   size_t wrong = 0;

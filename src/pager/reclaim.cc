@@ -13,6 +13,9 @@ constexpr int kFutile = 4;
 constexpr int kTries = 64;
 constexpr PageCount kShrinkPages = 64;
 constexpr uint32_t kMeasureEvery = 256;
+// Fewer pages are never left by a fault: what it has just brought in would
+// leave again before the program could use it, and so for ever.
+constexpr PageCount kFloorPages = 512;
 
 }  // namespace
 
@@ -62,6 +65,7 @@ PageCount Pager::EvictOne() {
     const PageCount gone = staging_.CompressOldest();
     if (gone > 0) return gone;
   }
+  if (core_.budget.resident() <= kFloorPages) return staging_.CompressOldest();
   const BlockIndex block = core_.blocks.TakeOldest(/*spare_wanted=*/true);
   if (block == kNoBlock) return staging_.CompressOldest();
   Evictor& evictor = move ? static_cast<Evictor&>(move_) : wp_;

@@ -100,6 +100,11 @@ void SetPinLimit(uint64_t memory_limit);
 // that points into managed memory has 16 KiB pinned; if such a call answers
 // EFAULT, it may be repeated after PinMore.
 bool PinArguments(SyscallFrame& call, Pins& pins);
+// To be called with what the executed `call` answered, pins still held. If it
+// was made shorter and the program (whose frame is `frame`) may expect all of
+// it, the rest is done too. Returns the program's result.
+int64_t FinishTransfer(const SyscallFrame& frame, const SyscallFrame& call,
+                       int64_t result, Pins& pins);
 // Pins 64 KiB for each pointer, and for each pointer found behind it.
 void PinMore(SyscallFrame& call, Pins& pins);
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/os.h"
+#include "preload/arguments.h"
 #include "preload/chaos.h"
 #include "preload/handlers.h"
 #include "preload/patch.h"

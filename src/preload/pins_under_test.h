@@ -11,5 +11,6 @@
 #include "preload/pinner_special.cc"
 #include "preload/pins.cc"
 #include "preload/safe_copy.cc"
+#include "preload/transfer.cc"
 
 #endif  // UZSWAP_PRELOAD_PINS_UNDER_TEST_H_

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "preload/pins_under_test.h"
@@ -31,6 +33,14 @@ class ShortTransferTest : public ::testing::Test {
         call.number(), static_cast<long>(call.rdi), static_cast<long>(call.rsi),
         static_cast<long>(call.rdx), static_cast<long>(call.r10),
         static_cast<long>(call.r8), static_cast<long>(call.r9));
+  }
+  // The program's result, all parts taken together.
+  int64_t Whole(const SyscallFrame& frame) {
+    SyscallFrame call = frame;
+    EXPECT_TRUE(PinArguments(call, pins_));
+    const int64_t r = FinishTransfer(frame, call, Execute(call), pins_);
+    pins_.Release();
+    return r;
   }
   uint64_t Vector(const std::vector<std::pair<uint64_t, uint64_t>>& buffers) {
     uint64_t at = m_ + 7 * kLimit;
@@ -145,6 +155,62 @@ TEST_F(ShortTransferTest, AFirstMessageThatIsTooLargeIsCutAlone) {
   const auto length = fake.Get<mmsghdr>(batch).msg_len;
   EXPECT_GT(length, 0u);
   EXPECT_LE(length, kLimit);
+  close(fds[0]);
+  close(fds[1]);
+}
+
+TEST_F(ShortTransferTest, AFileIsWrittenAndReadWhole) {
+  const int fd = static_cast<int>(syscall(SYS_memfd_create, "file", 0));
+  ASSERT_GE(fd, 0);
+  constexpr uint64_t kBytes = 3 * kLimit + 5;
+  for (uint64_t at = 0; at < kBytes; at += 8) fake.Put(m_ + at, at);
+  EXPECT_EQ(Whole(Call(SYS_write, fd, m_, kBytes)), kBytes);
+  EXPECT_EQ(Whole(Call(SYS_pwrite64, fd, m_ + 8, kBytes - 8, 8)), kBytes - 8);
+  const uint64_t to = m_ + 4 * kLimit;
+  EXPECT_EQ(Whole(Call(SYS_pread64, fd, to, kBytes, 0)), kBytes);
+  for (uint64_t at = 0; at + 8 <= kBytes; at += 8 * 509) {
+    ASSERT_EQ(fake.Get<uint64_t>(to + at), at);
+  }
+  // The end of the file comes in a later part.
+  EXPECT_EQ(Whole(Call(SYS_pread64, fd, to, 4 * kLimit, 2 * kLimit)),
+            kLimit + 5);
+  EXPECT_EQ(Whole(Call(SYS_read, fd, to, 4 * kLimit)), 0);
+  close(fd);
+}
+
+TEST_F(ShortTransferTest, ABlockingWriteToAStreamIsWhole) {
+  for (const bool pipes : {true, false}) {
+    int fds[2];
+    ASSERT_EQ(pipes ? pipe(fds) : socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    constexpr uint64_t kBytes = 3 * kLimit;
+    uint64_t got = 0;
+    std::thread reader([&fds, &got] {
+      char buffer[8192];
+      while (got < kBytes) {
+        const ssize_t r = read(fds[0], buffer, sizeof(buffer));
+        if (r <= 0) return;
+        got += static_cast<uint64_t>(r);
+      }
+    });
+    EXPECT_EQ(Whole(pipes ? Call(SYS_write, fds[1], m_, kBytes)
+                          : Call(SYS_sendto, fds[1], m_, kBytes)),
+              kBytes);
+    reader.join();
+    EXPECT_EQ(got, kBytes);
+    close(fds[0]);
+    close(fds[1]);
+  }
+}
+
+TEST_F(ShortTransferTest, AReadFromAPipeDoesNotWaitForMore) {
+  int fds[2];
+  ASSERT_EQ(pipe(fds), 0);
+  if (fcntl(fds[1], F_SETPIPE_SZ, 1 << 20) < 0) GTEST_SKIP();
+  SetPinLimit(0);  // the least: kAlwaysBytes
+  const std::string bytes(Pins::kAlwaysBytes, 'x');
+  ASSERT_EQ(write(fds[1], bytes.data(), bytes.size()),
+            static_cast<ssize_t>(bytes.size()));
+  EXPECT_EQ(Whole(Call(SYS_read, fds[0], m_, kLimit)), Pins::kAlwaysBytes);
   close(fds[0]);
   close(fds[1]);
 }

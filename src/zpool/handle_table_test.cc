@@ -7,6 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "zpool/failure.h"
+
 namespace uzswap {
 namespace {
 
@@ -43,20 +45,36 @@ TEST_F(HandleTableTest, ReturnedHandlesAreReusedBeforeTheTableGrows) {
   table_.CheckInvariants(2);
 }
 
+#ifdef UZSWAP_TEST_HOOKS
+TEST_F(HandleTableTest, ARefusedPageCostsOneHandleAndNothingElse) {
+  zpool_failure::FailNth(1);
+  uint64_t live = 0;
+  while (table_.Take() != 0) ++live;
+  EXPECT_EQ(live, kPageSize / 4 - 1);
+  table_.CheckInvariants(live);
+  EXPECT_EQ(table_.Take(), live + 1);
+}
+#endif
+
+// Threads return handles in another order than they took them, so that the top
+// of the stack is often the same again above a different rest.
 TEST_F(HandleTableTest, NoTwoThreadsEverOwnTheSameHandle) {
   std::vector<std::thread> threads;
   for (uint32_t id = 1; id <= 4; ++id) {
     threads.emplace_back([this, id] {
-      uint32_t mine[8];
-      for (int round = 0; round < 20'000; ++round) {
-        for (uint32_t& handle : mine) {
-          handle = table_.Take();
-          table_.Set(handle, id << 24 | handle);
-        }
-        for (const uint32_t handle : mine) {
-          ASSERT_EQ(table_.Get(handle), id << 24 | handle);
-          table_.Return(handle);
-        }
+      for (int round = 0; round < 200'000; ++round) {
+        const uint32_t a = table_.Take();
+        const uint32_t b = table_.Take();
+        const uint32_t c = table_.Take();
+        table_.Set(a, id << 24 | a);
+        table_.Set(b, id << 24 | b);
+        table_.Set(c, id << 24 | c);
+        ASSERT_EQ(table_.Get(b), id << 24 | b);
+        table_.Return(c);
+        ASSERT_EQ(table_.Get(a), id << 24 | a);
+        ASSERT_EQ(table_.Get(b), id << 24 | b);
+        table_.Return(b);
+        table_.Return(a);
       }
     });
   }

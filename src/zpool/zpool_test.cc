@@ -268,6 +268,9 @@ TEST_P(ZpoolTest, AForkedChildHasItsOwnCopy) {
 }
 
 TEST_P(ZpoolTest, FreeingTwiceDies) {
+  const Object only = Make(1000);
+  pool_->Free(only.handle);
+  EXPECT_DEATH(pool_->Free(only.handle), "uzswap");
   const Object object = Make(1000);
   const Object other = Make(1000);
   pool_->Free(object.handle);

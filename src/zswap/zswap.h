@@ -42,7 +42,8 @@ struct ZswapStats {
   PageCount compressed;        // entries now, compressed in the pool
   ByteCount compressed_bytes;  // their length
   PageCount on_device;         // entries now
-  ByteCount metadata_bytes;    // table, entries, contexts, zpool descriptors
+  ByteCount metadata_bytes;    // table, entries, contexts, zpool descriptors,
+                               // the device's block maps
 };
 
 class Zswap {
@@ -68,7 +69,8 @@ class Zswap {
   // went. The same shrinker runs by itself when the pool is full.
   PageCount Shrink(PageCount pages);
 
-  // Frames plus metadata, cheap: for the budget, called on every fault.
+  // Frames plus metadata, the device's included; cheap: for the budget, called
+  // on every fault.
   PageCount memory_pages() const;
   // Changes what max_pool_percent refers to.
   void SetTotalPages(PageCount total_pages);

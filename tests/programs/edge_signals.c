@@ -10,6 +10,7 @@
 
 static sigjmp_buf back;
 static void* volatile address;
+static volatile char* volatile low = (volatile char*)8;
 static volatile sig_atomic_t code, ticks;
 static uint64_t* counters;
 
@@ -102,7 +103,7 @@ static void Genuine(void) {
   printf("BUS: %d, at the right place %d, code %d\n", number == SIGBUS,
          address == at, code);
   number = sigsetjmp(back, 1);
-  if (number == 0) code = *(volatile char*)8;
+  if (number == 0) code = *low;
   printf("null: %d, %d\n", number == SIGSEGV, address == (void*)8);
   sigset_t now;
   sigprocmask(SIG_SETMASK, NULL, &now);
