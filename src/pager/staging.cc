@@ -130,7 +130,7 @@ bool Staging::BringBack(Slot slot, uint32_t seen, uint32_t pins) {
   PageWord& word = core_.word(slot);
   if (!word.Claim(seen)) return false;
   const uint32_t frame = PageWord::ValueOf(seen);
-  const uint32_t block = frame / kBlockPages;
+  const auto block = static_cast<uint32_t>(frame / kBlockPages);
   const unsigned page = frame % kBlockPages;
   const uint64_t from = FrameAddress(block, page);
   const uint64_t to = AddressOf(slot);
@@ -153,7 +153,7 @@ bool Staging::BringBack(Slot slot, uint32_t seen, uint32_t pins) {
 }
 
 void Staging::Discard(uint32_t frame) {
-  const uint32_t block = frame / kBlockPages;
+  const auto block = static_cast<uint32_t>(frame / kBlockPages);
   const unsigned page = frame % kBlockPages;
   CHECK(os::Drop(reinterpret_cast<void*>(FrameAddress(block, page)), kPageSize)
             .ok());

@@ -46,7 +46,7 @@ class Staging {
 
   // Compresses the oldest staging block; returns how many pages are now in
   // zswap and their frames free. 0: there was none, or zswap had no memory.
-  PageCount CompressOldest() UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  PageCount CompressOldest();
 
   // seen is a staged word: the page becomes resident with `pins`. False if it
   // is not staged there any more.

@@ -56,7 +56,7 @@ class Fuzzer {
       case 3:
         return foreign_ + random_() % (6 * kPage);
       case 4:
-        return testing::Number(&random_) + random_() % kPage - kPage / 2;
+        return testing::Number(stack_) + random_() % (kPage - 256);
       default:
         return managed_ - kPage + random_() % ((kManagedPages + 2) * kPage);
     }
@@ -87,6 +87,7 @@ class Fuzzer {
 
   std::mt19937_64 random_;
   uint64_t managed_;
+  char stack_[kPage] = {};  // near the frames, and written back to
   uint64_t foreign_;
 };
 

@@ -46,6 +46,7 @@ int64_t Ordinary(const SyscallFrame& frame) {
       r = Raw(call);
     }
   }
+  r = FinishTransfer(frame, call, r, pins);
   pins.Release();
   return r;
 }

@@ -121,8 +121,7 @@ int64_t Unmanaged(const SyscallFrame& frame, int64_t refusal) {
   return result;
 }
 
-// A protection key belongs to the mapping; pages that the pager puts back in
-// another mapping's place would not be the program's to protect.
+// The pager's books know protections but no keys, so such a range leaves them.
 int64_t PkeyMprotect(const SyscallFrame& frame) {
   if (ToInt(frame.r10) == -1) return Mprotect(frame);
   return Unmanaged(frame, -ENOMEM);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Structures that name more memory: vectors, message headers, waiters.
 #include <linux/filter.h>
-#include <sys/syscall.h>
 
 #include <algorithm>
 

@@ -18,7 +18,7 @@ namespace {
 
 constexpr uint64_t kMaxTransfer = 0x7ffff000;  // the kernel's own, MAX_RW_COUNT
 
-int64_t Signed(uint64_t value) { return static_cast<int64_t>(value); }
+int64_t Register(uint64_t value) { return static_cast<int64_t>(value); }
 
 bool IsRead(int64_t number) {
   return number == SYS_read || number == SYS_pread64;
@@ -27,7 +27,7 @@ bool IsRead(int64_t number) {
 bool MayGoOn(const SyscallFrame& frame) {
   const int64_t number = frame.number();
   struct stat file;
-  if (os::Syscall(SYS_fstat, Signed(frame.rdi),
+  if (os::Syscall(SYS_fstat, Register(frame.rdi),
                   reinterpret_cast<int64_t>(&file)) < 0) {
     return false;
   }
@@ -38,7 +38,7 @@ bool MayGoOn(const SyscallFrame& frame) {
   // Two packets are not one.
   int type = 0;
   socklen_t length = sizeof(type);
-  const int64_t r = os::Syscall(SYS_getsockopt, Signed(frame.rdi), SOL_SOCKET,
+  const int64_t r = os::Syscall(SYS_getsockopt, Register(frame.rdi), SOL_SOCKET,
                                 SO_TYPE, reinterpret_cast<int64_t>(&type),
                                 reinterpret_cast<int64_t>(&length));
   return r == 0 && type == SOCK_STREAM;
@@ -50,7 +50,7 @@ int64_t FinishTransfer(const SyscallFrame& frame, const SyscallFrame& call,
                        int64_t result, Pins& pins) {
   const int64_t number = frame.number();
   const bool has_offset = number == SYS_pread64 || number == SYS_pwrite64;
-  if (call.rdx == frame.rdx || result != Signed(call.rdx)) return result;
+  if (call.rdx == frame.rdx || result != Register(call.rdx)) return result;
   if (!has_offset && number != SYS_read && number != SYS_write &&
       number != SYS_sendto) {
     return result;
@@ -65,14 +65,14 @@ int64_t FinishTransfer(const SyscallFrame& frame, const SyscallFrame& call,
     next.rdx = wanted - done;
     if (has_offset) next.r10 += done;
     (void)PinArguments(next, pins);
-    const int64_t r = os::Syscall(number, Signed(next.rdi), Signed(next.rsi),
-                                  Signed(next.rdx), Signed(next.r10),
-                                  Signed(next.r8), Signed(next.r9));
+    const int64_t r = os::Syscall(
+        number, Register(next.rdi), Register(next.rsi), Register(next.rdx),
+        Register(next.r10), Register(next.r8), Register(next.r9));
     if (r <= 0) break;
     done += static_cast<uint64_t>(r);
-    if (r != Signed(next.rdx)) break;
+    if (r != Register(next.rdx)) break;
   }
-  return Signed(done);
+  return Register(done);
 }
 
 }  // namespace uzswap::preload

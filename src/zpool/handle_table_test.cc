@@ -56,25 +56,21 @@ TEST_F(HandleTableTest, ARefusedPageCostsOneHandleAndNothingElse) {
 }
 #endif
 
-// Threads return handles in another order than they took them, so that the top
-// of the stack is often the same again above a different rest.
+// Each thread returns the handle it took first and keeps the one that was
+// below it: the top of the stack is then the same again, what follows is not.
 TEST_F(HandleTableTest, NoTwoThreadsEverOwnTheSameHandle) {
   std::vector<std::thread> threads;
   for (uint32_t id = 1; id <= 4; ++id) {
     threads.emplace_back([this, id] {
-      for (int round = 0; round < 200'000; ++round) {
-        const uint32_t a = table_.Take();
-        const uint32_t b = table_.Take();
-        const uint32_t c = table_.Take();
-        table_.Set(a, id << 24 | a);
-        table_.Set(b, id << 24 | b);
-        table_.Set(c, id << 24 | c);
-        ASSERT_EQ(table_.Get(b), id << 24 | b);
-        table_.Return(c);
-        ASSERT_EQ(table_.Get(a), id << 24 | a);
-        ASSERT_EQ(table_.Get(b), id << 24 | b);
-        table_.Return(b);
-        table_.Return(a);
+      for (int round = 0; round < 300'000; ++round) {
+        const uint32_t top = table_.Take();
+        table_.Set(top, id << 24 | top);
+        const uint32_t kept = table_.Take();
+        table_.Set(kept, id << 24 | kept);
+        ASSERT_EQ(table_.Get(top), id << 24 | top);
+        table_.Return(top);
+        ASSERT_EQ(table_.Get(kept), id << 24 | kept);
+        table_.Return(kept);
       }
     });
   }

@@ -16,12 +16,12 @@ static uint64_t Deep(unsigned depth, uint64_t sum) {
 
 static void* Work(void* argument) {
   uint64_t* result = argument;
-  *result = Deep(8000, 7);
+  *result = Deep(1000, 7);
   return NULL;
 }
 
 int main(void) {
-  for (int i = 0; i < 3; ++i) printf("main: %lu\n", Deep(1500, 3));
+  for (int i = 0; i < 3; ++i) printf("main: %lu\n", Deep(1000, 3));
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   EXPECT(pthread_attr_setstacksize(&attributes, 48 * kMiB) == 0);
