@@ -15,8 +15,9 @@ if(NOT UZSWAP_SANITIZE)
   # -fno-tree-loop-distribute-patterns: memcpy must not become a call of itself.
   target_compile_options(uzswap-preload PRIVATE $<$<COMPILE_LANGUAGE:CXX>:
     -fno-exceptions;-fno-rtti;-fno-threadsafe-statics;-fno-stack-protector;
-    -ftls-model=initial-exec;-mgeneral-regs-only;-fasynchronous-unwind-tables;
-    -fno-tree-loop-distribute-patterns;-fno-builtin-strlen>)
+    -ftls-model=initial-exec;-fasynchronous-unwind-tables;-fno-builtin-strlen>
+    $<$<COMPILE_LANG_AND_ID:CXX,GNU>:
+    -mgeneral-regs-only;-fno-tree-loop-distribute-patterns>)
   target_link_libraries(uzswap-preload PRIVATE ${LZ4_STATIC} ${ZSTD_STATIC})
   set_target_properties(uzswap-preload PROPERTIES LINKER_LANGUAGE C
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})

@@ -2,7 +2,7 @@
 # Nothing is listed by hand, so nothing can be forgotten
 # (tools/check_tests.py compares the tree with what ctest knows):
 #   src/**/x_test.cc, compressors/x_test.cc, tests/x_test.cc   GoogleTest x_test
-#   src/**/x_fuzz.cc, compressors/x_fuzz.cc, tests/x_fuzz.cc   x_fuzz SEED SECONDS
+#   src/**/x_fuzz.cc, compressors/x_fuzz.cc, tests/x_fuzz.cc   model test x_fuzz
 #   tests/x.sh, tests/x.py       whole processes, label `process`; 77 means skip
 #   tools/check_*.py             rules of the source tree, label `check`
 #

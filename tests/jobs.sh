@@ -36,8 +36,9 @@ job_python() {
   "$@" /usr/bin/python3 - "$mib" <<'EOF'
 import hashlib, json, os, subprocess, sys, threading
 n = int(sys.argv[1]) * 3000
-rows = [{"id": i, "name": "user %d" % (i * 7919 % n), "tags": [i % 7, i % 11]}
-        for i in range(n)]
+# Out of order, but not so much that every comparison is a fault.
+rows = [{"id": i, "name": "user %08d" % (i - i % 2000 + i * 7919 % 2000),
+         "tags": [i % 7, i % 11]} for i in range(n)]
 by_name = sorted(rows, key=lambda r: r["name"])
 digest = hashlib.sha256()
 for r in by_name[::17]:
@@ -73,7 +74,8 @@ job_perl() {
     use Digest::SHA qw(sha256_hex);
     my $n = $ARGV[0] * 4000; my (@all, %seen);
     for my $i (0 .. $n - 1) {
-      my $line = sprintf("line %08d of text %s", $i * 7919 % $n, "x" x ($i % 40));
+      my $line = sprintf("line %08d of text %s",
+        $i - $i % 2000 + $i * 7919 % 2000, "x" x ($i % 40));
       push @all, $line;
       $seen{$i % 5000} .= substr($line, 5, 4);
     }
@@ -104,7 +106,7 @@ make_sources() {  # LINES of each
 job_git() {
   local mib=$1
   shift
-  input tree.made make_sources $((mib * 500))
+  input tree.made make_sources $((mib * 3000))
   local repo
   repo=$(mktemp -d "$work/repo-XXXXXX")
   chmod 777 "$repo"
@@ -121,7 +123,7 @@ job_git() {
     git commit -q -m one
     for f in file?.txt; do sed -i "s/repeats/returns/" "$f"; done
     git commit -q -a -m two
-    git repack -q -a -d -f --depth=20 --window=50 --window-memory=64m
+    git repack -q -a -d -f --depth=20 --window=8 --window-memory=128m
     git fsck --full --strict
     git rev-parse HEAD
     git log -p --stat | sha256sum

@@ -3,4 +3,4 @@
 # Perl: strings, a hash, a regular expression in a quarter of the memory.
 source "$(dirname "$0")/jobs.sh"
 requires perl
-compare perl "$(choose 80 1100)"
+compare perl "$(choose 70 1100)"

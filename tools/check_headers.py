@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Every header compiles alone, with warnings as errors; the public ones also as
-C, because programs in other languages read them. (Headers
-in tests/programs are C alone.)"""
+C, because programs in other languages read them. (Headers in tests/programs are
+C alone.)"""
 import concurrent.futures
 import os
 import subprocess

@@ -36,7 +36,8 @@ FORBIDDEN = set("""
 # Header: where alone it may be included (besides in tests).
 ONLY_IN = {
     "linux/userfaultfd.h": ["src/pager/", "src/cli/preflight.cc"],
-    "dlfcn.h": ["src/compress/registry.cc", "src/cli/layout.cc", "src/preload/"],
+    "dlfcn.h": ["src/compress/registry.cc", "src/cli/layout.cc",
+                "src/preload/"],
     "linux/futex.h": ["src/base/os.cc", "src/preload/"],
 }
 
@@ -59,7 +60,9 @@ def complain_own(path, header):
     if header in GENERATED or top in ("tests", "bench"):
         return None
     if folder_of(header) == "":
-        return "write the folder too: \"%s\"" % header
+        # Supports of the tests of tests/ lie beside them.
+        return None if source_tree.is_test(path) else \
+            "write the folder too: \"%s\"" % header
     if folder_of(header) == "support":
         return None if source_tree.is_test(path) else \
             "only tests include \"%s\"" % header

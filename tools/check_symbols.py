@@ -31,6 +31,11 @@ SOMEWHERE = {
     "base/lockdep.cc": {"__ehdr_start"},
 }
 
+# What libuzswap-preload.so may take from libc, with its codecs. The codecs name
+# the allocator for uses of theirs that are not ours.
+PRELOAD = {"dlopen", "dlsym", "dlclose", "dlerror", "dl_iterate_phdr",
+           "malloc", "calloc", "free", "__stack_chk_fail"}
+
 SYSCALL_SECTION = "uzswap_syscall_text"
 
 
@@ -39,10 +44,11 @@ def tool(*command):
                           text=True).stdout
 
 
-def symbols(path):
+def symbols(path, *options):
     """(defined, undefined) names; C++ ones stay mangled."""
     defined, undefined = set(), set()
-    for line in tool("nm", "--format=posix", str(path)).splitlines():
+    for line in tool("nm", "--format=posix", *options,
+                     str(path)).splitlines():
         name, kind = line.split()[:2]
         # A weak name that nobody defines is still a need of the code.
         (undefined if kind in "Uwv" else defined).add(name)
@@ -95,6 +101,15 @@ def check_objects(objects, names):
     return complaints
 
 
+def check_preload(path):
+    defined, undefined = symbols(path, "--dynamic", "--without-symbol-versions")
+    return ["%s needs %s of libc" % (path.name, name)
+            for name in sorted(undefined - PRELOAD)
+            if not name.startswith("ZSTD_trace_")] + [
+        "%s shows %s to the program" % (path.name, name)
+        for name in sorted(defined)]
+
+
 def check(_root, options):
     folder = options.build / ENGINE_OBJECTS
     objects = sorted(folder.rglob("*.o"))
@@ -104,7 +119,11 @@ def check(_root, options):
                .is_file()]
     if not objects:
         return ["no object files in %s: build first" % folder]
-    return check_objects(objects, lambda p: str(p.relative_to(folder)))
+    complaints = check_objects(objects, lambda p: str(p.relative_to(folder)))
+    preload = options.build / "libuzswap-preload.so"
+    if preload.is_file():
+        complaints += check_preload(preload)
+    return complaints
 
 
 BAD = r"""
@@ -136,11 +155,21 @@ def self_test(root):
         objects.append(source.with_suffix(".o"))
         tool("g++", "-O2", "-fPIC", "-fno-exceptions", "-fno-stack-protector",
              "-c", str(source), "-o", str(objects[-1]))
-    return source_tree.expect(check_objects(objects, lambda p: p.name), [
+    library = pathlib.Path(root) / "libuzswap-preload.so"
+    tool("g++", "-shared", "-nostartfiles", "-o", str(library),
+         *map(str, objects))
+    found = check_objects(objects, lambda p: p.name) + check_preload(library)
+    return source_tree.expect([c for c in found if "shows" not in c or
+                               "Loud" in c], [
         "bad.o needs rand",
         "bad.o needs operator new(unsigned long)",
         "bad.o has a global with a constructor",
         "bad.o: system call outside uzswap_syscall_text, in _Z4Callv",
+        "preload.so needs rand of libc",
+        "preload.so needs _Znwm of libc",
+        "preload.so needs memcpy of libc",
+        "preload.so shows _ZN4LoudC1Ev to the program",
+        "preload.so shows _ZN4LoudC2Ev to the program",
     ])
 
 

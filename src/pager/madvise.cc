@@ -8,9 +8,6 @@
 
 #include "base/os.h"
 #include "pager/pager.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 namespace uzswap {
 namespace {
@@ -138,7 +135,6 @@ int64_t Pager::Populate(uint64_t start, uint64_t end, int advice) {
         part.end = at + kPageSize;
         const Status s = MakeResident(SlotOf(at), 0);
         Balance();
-        if (!s.ok()) { Line l; l << "populate "; l.Hex(at) << " err " << s.error() << " state " << (unsigned)core_.word(SlotOf(at)).state() << " prot " << range->prot << " "; l.Hex(range->start) << " "; l.Hex(range->end); Log(l); char cmd[100]; snprintf(cmd,100,"grep -A40 ^%lx /proc/%d/smaps | grep -m1 VmFl", at, getpid()); system(cmd); snprintf(cmd,100,"grep -A40 ^%lx /proc/%d/smaps | grep -m1 VmFl", range->start, getpid()); system(cmd); }
         if (!s.ok()) return s.error() == EIO ? -EFAULT : -s.error();
         at = part.end;
         continue;

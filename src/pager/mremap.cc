@@ -40,8 +40,21 @@ int64_t Pager::Mremap(const MremapCall& call) {
   if (!ours) return Raw(call);
   ScopedExclusiveLock lock(core_.map_lock);
   const uint64_t old_end = call.old_address + PageCeil(call.old_length);
+  if (!fixed && (call.flags & kDontUnmap) == 0) {
+    // In place if that is possible, as the kernel would: other threads may go
+    // on using the memory meanwhile, so it stays registered.
+    MremapCall in_place = call;
+    in_place.flags = 0;
+    const int64_t r = Raw(in_place);
+    if (r >= 0) {
+      AfterMove(call, call.old_address);
+      MeasureAfter(call.old_length);
+    }
+    if (r != -ENOMEM || (call.flags & MREMAP_MAYMOVE) == 0) return r;
+  }
   // A staging frame knows its page by address.
   BringStagedBack(call.old_address, old_end);
+  RegisterParts(call.old_address, old_end, false);
   const int64_t r = Raw(call);
   if (r < 0) {
     // The kernel clears the target before it finds out that it cannot go on.
@@ -50,11 +63,30 @@ int64_t Pager::Mremap(const MremapCall& call) {
                      call.new_address + PageCeil(call.new_length));
     }
     DisownUnmapped(call.old_address, old_end);
+    RegisterParts(call.old_address, old_end, true);
     return r;
   }
   AfterMove(call, static_cast<uint64_t>(r));
+  if ((call.flags & kDontUnmap) != 0) {
+    RegisterParts(call.old_address, old_end, true);
+  }
   MeasureAfter(call.old_length);
   return r;
+}
+
+// Moved memory must not be registered while it moves: where the kernel merges
+// it with a registered neighbour it takes the registration from both.
+void Pager::RegisterParts(uint64_t start, uint64_t end, bool on) {
+  core_.ranges.ForEach(start, end, [&](uint64_t from, uint64_t to, uint32_t) {
+    const Status s = on ? core_.uffd.Register(from, to - from)
+                        : core_.uffd.Unregister(from, to - from);
+    if (s.ok()) return;
+    Line line;
+    line << "memory around an mremap cannot be "
+         << (on ? "registered" : "unregistered") << " at ";
+    line.Hex(from) << ": error " << s.error();
+    Die(line);
+  });
 }
 
 void Pager::AfterMove(const MremapCall& call, uint64_t to) {
@@ -111,10 +143,6 @@ void Pager::MovePart(const Extent& part, uint32_t prot, uint64_t shift,
   }
   if (shift == 0) return;
   TransferPages(part.start, part.start + shift, part.end - part.start);
-  if ((call.flags & kDontUnmap) != 0) {
-    // The old mapping stays, empty. Kernels differ in whether it is registered.
-    CHECK(core_.uffd.Register(part.start, part.end - part.start).ok());
-  }
 }
 
 // Page words and contents go along. Pins do not: a system call that still uses

@@ -157,6 +157,8 @@ class Pager {
   static constexpr size_t kMoveParts = 16;
   void AfterMove(const MremapCall& call, uint64_t to)
       UZSWAP_REQUIRES(core_.map_lock);
+  void RegisterParts(uint64_t start, uint64_t end, bool on)
+      UZSWAP_REQUIRES(core_.map_lock);
   void MovePart(const Extent& part, uint32_t prot, uint64_t shift,
                 const MremapCall& call) UZSWAP_REQUIRES(core_.map_lock);
   void TransferPages(uint64_t from, uint64_t to, uint64_t bytes)

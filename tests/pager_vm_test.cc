@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+// The VM calls one by one, where they differ from what pager_fuzz does at
+// random: sizes, kinds of memory, taking over and giving back, brk, errors.
+#include <chrono>
+
+#include "pager_model.h"
+
+namespace pager_test {
+namespace {
+
+class PagerVm : public testing::Test {
+ protected:
+  void SetUp() override {
+    InstallHandler();
+    limit_ = OpenUzswap({.method = UZSWAP_EVICT_AUTO, .room = 16 * kMiB});
+  }
+  void TearDown() override { uzswap_close(); }
+  uint64_t limit_ = 0;
+
+ private:
+  AlternateStack stack_;
+};
+
+double SecondsSince(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
+      .count();
+}
+
+TEST_F(PagerVm, OnlyOrdinaryAnonymousMemoryIsManaged) {
+  const struct {
+    int prot;
+    int flags;
+    bool managed;
+  } cases[] = {
+      {PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, true},
+      {PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, true},
+      {PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+       true},
+      {PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, false},
+      {PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, false},
+      {PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, false},
+  };
+  for (const auto& c : cases) {
+    const long r = uzswap_mmap(nullptr, kMiB, c.prot, c.flags, -1, 0, 1);
+    ASSERT_GT(r, 0);
+    void* at = reinterpret_cast<void*>(r);
+    EXPECT_EQ(uzswap_is_managed(at, kMiB), c.managed) << c.flags;
+    EXPECT_EQ(uzswap_munmap(at, kMiB), 0);
+    EXPECT_EQ(uzswap_is_managed(at, kMiB), 0);
+  }
+  const long r = uzswap_mmap(nullptr, kMiB, PROT_READ,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, 0);
+  EXPECT_EQ(uzswap_is_managed(reinterpret_cast<void*>(r), kMiB), 0);
+  EXPECT_EQ(uzswap_munmap(reinterpret_cast<void*>(r), kMiB), 0);
+}
+
+TEST_F(PagerVm, ErrorsAreTheKernels) {
+  EXPECT_EQ(uzswap_mmap(nullptr, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                        0, 1),
+            -EINVAL);
+  char* base = MapManaged(kMiB);
+  EXPECT_EQ(uzswap_munmap(base + 1, kPage), -EINVAL);
+  EXPECT_EQ(uzswap_munmap(base, 0), -EINVAL);
+  EXPECT_EQ(uzswap_mprotect(base + 1, kPage, PROT_READ), -EINVAL);
+  EXPECT_EQ(uzswap_madvise(base, kPage, 12345), -EINVAL);
+  EXPECT_EQ(uzswap_madvise(base + 1, kPage, MADV_DONTNEED), -EINVAL);
+  EXPECT_EQ(uzswap_mremap(base, kMiB, 0, 0, nullptr), -EINVAL);
+  EXPECT_EQ(uzswap_mremap(base, 0, kMiB, MREMAP_MAYMOVE, nullptr), -EINVAL);
+  EXPECT_EQ(uzswap_mremap(base, kMiB, size_t{1} << 60, MREMAP_MAYMOVE, nullptr),
+            -ENOMEM);
+  EXPECT_EQ(uzswap_manage(base + 1, kPage), -EINVAL);
+  EXPECT_EQ(uzswap_munmap(base, kMiB), 0);
+}
+
+TEST_F(PagerVm, HugeReservationsAreCheap) {
+  constexpr size_t kTiB = size_t{1} << 40;
+  const uint64_t before = RssBytes();
+  const auto begin = std::chrono::steady_clock::now();
+  char* base = MapManaged(kTiB, PROT_NONE);
+  ASSERT_EQ(uzswap_mprotect(base + kTiB / 2, kMiB, PROT_READ | PROT_WRITE), 0);
+  memset(base + kTiB / 2, 3, kMiB);
+  ASSERT_EQ(uzswap_madvise(base, kTiB, MADV_DONTNEED), 0);
+  EXPECT_EQ(base[kTiB / 2], 0);
+  ASSERT_EQ(uzswap_munmap(base, kTiB), 0);
+  EXPECT_LT(SecondsSince(begin), 1.0);
+  EXPECT_LT(RssBytes(), before + 4 * kMiB);
+}
+
+TEST_F(PagerVm, MovedMemoryTakesItsEvictedPagesAlong) {
+  constexpr size_t kCount = 8192;  // more than fits
+  char* base = MapManaged(kCount * kPage);
+  for (size_t i = 0; i < kCount; ++i) FillPage(base + i * kPage, i, 1);
+  // The way of realloc: grow, and move if there is no room.
+  char* fence = base + kCount * kPage;
+  mmap(fence, kPage, PROT_NONE,
+       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  const long r = uzswap_mremap(base, kCount * kPage, 2 * kCount * kPage,
+                               MREMAP_MAYMOVE, nullptr);
+  ASSERT_GT(r, 0);
+  char* moved = reinterpret_cast<char*>(r);
+  ASSERT_NE(moved, base);
+  EXPECT_EQ(uzswap_is_managed(base, kCount * kPage), 0);
+  size_t wrong = 0;
+  for (size_t i = 0; i < kCount; ++i) {
+    wrong += !PageIs(moved + i * kPage, i, 1);
+  }
+  EXPECT_EQ(wrong, 0u);
+  for (size_t i = kCount; i < 2 * kCount; i += 64) {
+    wrong += moved[i * kPage] != 0;
+  }
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_EQ(uzswap_munmap(moved, 2 * kCount * kPage), 0);
+  EXPECT_EQ(Stats().stored_bytes, 0u);
+}
+
+TEST_F(PagerVm, DiscardedPagesAreNotStoredAnyMore) {
+  char* base = MapManaged(4 * kMiB);
+  for (int advice : {MADV_DONTNEED, MADV_FREE}) {
+    for (size_t i = 0; i < 1024; ++i) FillPage(base + i * kPage, i, 1);
+    uzswap_evict_all();
+    EXPECT_GE(Stats().stored_bytes, 4 * kMiB);
+    ASSERT_EQ(uzswap_madvise(base, 4 * kMiB, advice), 0);
+    EXPECT_EQ(Stats().stored_bytes, 0u);
+    for (size_t i = 0; i < 1024; ++i) ASSERT_EQ(base[i * kPage], 0);
+  }
+  EXPECT_EQ(uzswap_munmap(base, 4 * kMiB), 0);
+}
+
+TEST_F(PagerVm, DiscardingAPinnedPageClearsIt) {
+  char* base = MapManaged(kMiB);
+  memset(base, 5, kMiB);
+  uzswap_pin(base + kPage, kPage);
+  ASSERT_EQ(uzswap_madvise(base, kMiB, MADV_DONTNEED), 0);
+  // Still there for the kernel: reading it directly does not fault.
+  char byte = 9;
+  const iovec local = {.iov_base = &byte, .iov_len = 1};
+  const iovec remote = {.iov_base = base + kPage, .iov_len = 1};
+  EXPECT_EQ(process_vm_readv(getpid(), &local, 1, &remote, 1, 0), 1);
+  EXPECT_EQ(byte, 0);
+  EXPECT_EQ(base[0], 0);
+  uzswap_unpin(base + kPage, kPage);
+  EXPECT_EQ(uzswap_munmap(base, kMiB), 0);
+}
+
+TEST_F(PagerVm, PageoutAndPopulateDoWhatTheySay) {
+  char* base = MapManaged(2 * kMiB);
+  memset(base, 1, 2 * kMiB);
+  ASSERT_EQ(uzswap_madvise(base, kMiB, MADV_PAGEOUT), 0);
+  EXPECT_EQ(uzswap_pin_resident(base, kPage), -EAGAIN);
+  EXPECT_EQ(uzswap_pin_resident(base + kMiB, kMiB), 0);
+  uzswap_unpin(base + kMiB, kMiB);
+  ASSERT_EQ(uzswap_madvise(base, 2 * kMiB, MADV_POPULATE_WRITE), 0);
+  EXPECT_EQ(uzswap_pin_resident(base, 2 * kMiB), 0);
+  uzswap_unpin(base, 2 * kMiB);
+  ASSERT_EQ(uzswap_mprotect(base, kPage, PROT_READ), 0);
+  EXPECT_EQ(uzswap_madvise(base, kPage, MADV_POPULATE_WRITE), -EINVAL);
+  EXPECT_EQ(uzswap_madvise(base, kPage, MADV_POPULATE_READ), 0);
+  EXPECT_EQ(uzswap_munmap(base, 2 * kMiB), 0);
+}
+
+TEST_F(PagerVm, MemoryWithoutAccessNeverLeaves) {
+  char* base = MapManaged(kMiB);
+  memset(base, 1, kMiB);
+  ASSERT_EQ(uzswap_mprotect(base, kMiB, PROT_NONE), 0);
+  EXPECT_EQ(uzswap_evict_all(), 0u);
+  EXPECT_EQ(uzswap_handle_fault(base), 0);  // resident: run it again
+  ASSERT_EQ(uzswap_mprotect(base, kMiB, PROT_READ), 0);
+  EXPECT_EQ(uzswap_evict_all(), kMiB / kPage);
+  ASSERT_EQ(uzswap_mprotect(base, kMiB, PROT_NONE), 0);
+  EXPECT_EQ(uzswap_handle_fault(base), -ENOENT);
+  EXPECT_EQ(uzswap_pin(base, kMiB), 0);
+  ASSERT_EQ(uzswap_mprotect(base, kMiB, PROT_READ | PROT_WRITE), 0);
+  EXPECT_EQ(base[5], 1);
+  EXPECT_EQ(uzswap_munmap(base, kMiB), 0);
+}
+
+TEST_F(PagerVm, CodeInManagedMemoryRunsAfterEviction) {
+  char* base = MapManaged(kMiB);
+  const unsigned char code[] = {0xb8, 0x2a, 0, 0, 0, 0xc3};  // mov 42; ret
+  memcpy(base + 64 * kPage, code, sizeof(code));
+  ASSERT_EQ(uzswap_mprotect(base, kMiB, PROT_READ | PROT_EXEC), 0);
+  EXPECT_EQ(uzswap_is_managed(base, 1), 1);
+  auto function = reinterpret_cast<int (*)()>(base + 64 * kPage);
+  EXPECT_EQ(function(), 42);
+  EXPECT_GT(uzswap_evict_all(), 0u);
+  EXPECT_EQ(function(), 42);  // an instruction fetch faults
+  EXPECT_EQ(uzswap_munmap(base, kMiB), 0);
+}
+
+TEST_F(PagerVm, ExistingMemoryIsTakenOverAndGivenBack) {
+  constexpr size_t kCount = 512;
+  auto* base = static_cast<char*>(mmap(nullptr, 2 * kCount * kPage,
+                                       PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  for (size_t i = 0; i < kCount; ++i) FillPage(base + i * kPage, i, 1);
+  ASSERT_EQ(uzswap_manage(base, 2 * kCount * kPage), 0);
+  EXPECT_EQ(Stats().resident_bytes, kCount * kPage);
+  EXPECT_EQ(uzswap_manage(base, kCount * kPage), 0);  // again: no change
+  EXPECT_EQ(Stats().resident_bytes, kCount * kPage);
+  EXPECT_EQ(uzswap_evict_all(), kCount);
+  for (size_t i = 0; i < kCount; ++i) {
+    ASSERT_TRUE(PageIs(base + i * kPage, i, 1));
+  }
+  uzswap_evict_all();
+  ASSERT_EQ(uzswap_unmanage(base, 2 * kCount * kPage), 0);
+  EXPECT_EQ(uzswap_is_managed(base, 2 * kCount * kPage), 0);
+  EXPECT_EQ(Stats().resident_bytes, 0u);
+  uzswap_evict_all();
+  unsigned char present[kCount];
+  ASSERT_EQ(mincore(base, kCount * kPage, present), 0);
+  for (size_t i = 0; i < kCount; ++i) {
+    ASSERT_TRUE(present[i] & 1);
+    ASSERT_TRUE(PageIs(base + i * kPage, i, 1));
+  }
+  munmap(base, 2 * kCount * kPage);
+}
+
+TEST_F(PagerVm, ForeignMemoryIsNotTakenOver) {
+  void* shared = mmap(nullptr, kMiB, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  EXPECT_EQ(uzswap_manage(shared, kMiB), -EINVAL);
+  munmap(shared, kMiB);
+  EXPECT_EQ(uzswap_manage(shared, kMiB), -EINVAL);  // nothing there
+  const int fd = open("/proc/self/exe", O_RDONLY);
+  void* file = mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE, fd, 0);
+  EXPECT_EQ(uzswap_manage(file, kPage), -EINVAL);
+  munmap(file, kPage);
+  close(fd);
+}
+
+TEST_F(PagerVm, MoreThanTheLimitCannotBeGivenBack) {
+  constexpr size_t kCount = 8192;
+  char* base = MapManaged(kCount * kPage);
+  for (size_t i = 0; i < kCount; ++i) FillPage(base + i * kPage, i, 1);
+  EXPECT_EQ(uzswap_unmanage(base, kCount * kPage), -ENOMEM);
+  EXPECT_EQ(uzswap_is_managed(base, kCount * kPage), 1);
+  size_t wrong = 0;
+  for (size_t i = 0; i < kCount; ++i) wrong += !PageIs(base + i * kPage, i, 1);
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_EQ(uzswap_munmap(base, kCount * kPage), 0);
+}
+
+TEST_F(PagerVm, TheHeapGrowsManaged) {
+  const long start = uzswap_brk(nullptr);
+  char* base = reinterpret_cast<char*>((start + 4095) & ~4095l);
+  const long grown = uzswap_brk(base + 4 * kMiB);
+  ASSERT_EQ(grown, reinterpret_cast<long>(base + 4 * kMiB));
+  EXPECT_EQ(uzswap_is_managed(base, 4 * kMiB), 1);
+  for (size_t i = 0; i < 1024; ++i) FillPage(base + i * kPage, i, 1);
+  uzswap_evict_all();
+  ASSERT_EQ(uzswap_brk(base + 2 * kMiB),
+            reinterpret_cast<long>(base + 2 * kMiB));
+  EXPECT_EQ(uzswap_is_managed(base + 2 * kMiB, 2 * kMiB), 0);
+  ASSERT_EQ(uzswap_brk(base + 4 * kMiB),
+            reinterpret_cast<long>(base + 4 * kMiB));
+  size_t wrong = 0;
+  for (size_t i = 0; i < 1024; ++i) {
+    wrong += i < 512 ? !PageIs(base + i * kPage, i, 1) : base[i * kPage] != 0;
+  }
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_EQ(uzswap_brk(reinterpret_cast<void*>(start)), start);
+}
+
+TEST_F(PagerVm, GrowthOfOtherMemoryMakesPagesLeave) {
+  char* base = MapManaged(12 * kMiB);
+  for (size_t i = 0; i < 3072; ++i) FillPage(base + i * kPage, i, 1);
+  // 8 MiB that uzswap cannot move.
+  auto* other = static_cast<char*>(mmap(nullptr, 8 * kMiB,
+                                        PROT_READ | PROT_WRITE,
+                                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  memset(other, 1, 8 * kMiB);
+  for (size_t i = 0; i < 3072; ++i) ASSERT_TRUE(PageIs(base + i * kPage, i, 1));
+  EXPECT_LE(RssBytes(), limit_ + kMiB);
+  munmap(other, 8 * kMiB);
+  EXPECT_EQ(uzswap_munmap(base, 12 * kMiB), 0);
+}
+
+TEST_F(PagerVm, DescriptorsAreHighAndNamed) {
+  int fds[16];
+  const size_t n = uzswap_descriptors(fds, 16);
+  EXPECT_GE(n, 4u);
+  for (size_t i = 0; i < n; ++i) {
+    EXPECT_GE(fds[i], 900);
+    EXPECT_EQ(fcntl(fds[i], F_GETFD), FD_CLOEXEC);
+  }
+  EXPECT_EQ(uzswap_descriptors(fds, 2), 2u);
+}
+
+TEST(PagerOpen, RefusalsSayWhatToDo) {
+  struct Case {
+    const char* name;
+    int error;
+    const char* says;
+    void (*change)(uzswap_config*);
+  };
+  const Case cases[] = {
+      {"limit", -ENOMEM, "memory_limit of 1048576",
+       [](uzswap_config* c) { c->memory_limit = kMiB; }},
+      {"compressor", -ENOENT, "\"none\"",
+       [](uzswap_config* c) { c->compressor = "none"; }},
+      {"zpool", -ENODEV, "\"heap\"",
+       [](uzswap_config* c) { c->zpool = "heap"; }},
+      {"percent", -EINVAL, "101",
+       [](uzswap_config* c) { c->max_pool_percent = 101; }},
+      {"threshold", -EINVAL, "200",
+       [](uzswap_config* c) { c->accept_threshold_percent = 200; }},
+      {"method", -EINVAL, "evict",
+       [](uzswap_config* c) { c->evict = static_cast<uzswap_evict_method>(3); }},
+      {"backing", -ENOENT, "/nowhere",
+       [](uzswap_config* c) { c->backing = "/nowhere"; }},
+      {"size", -EINVAL, "struct_size",
+       [](uzswap_config* c) { c->struct_size = 8; }},
+  };
+  for (const Case& c : cases) {
+    uzswap_config config = {};
+    config.struct_size = sizeof(config);
+    config.memory_limit = 256 * kMiB;
+    c.change(&config);
+    char why[512];
+    EXPECT_EQ(uzswap_open(&config, why, sizeof(why)), c.error) << c.name;
+    EXPECT_NE(strstr(why, c.says), nullptr) << why;
+    // A short buffer is cut, but terminated.
+    char little[8];
+    memset(little, 'x', sizeof(little));
+    EXPECT_EQ(uzswap_open(&config, little, sizeof(little)), c.error);
+    EXPECT_LT(strnlen(little, sizeof(little)), sizeof(little));
+  }
+  uzswap_config config = {};
+  config.struct_size = sizeof(config);
+  config.memory_limit = 256 * kMiB;
+  ASSERT_EQ(uzswap_open(&config, nullptr, 0), 0);
+  char why[512];
+  EXPECT_EQ(uzswap_open(&config, why, sizeof(why)), -EBUSY);
+  EXPECT_NE(strstr(why, "open already"), nullptr);
+  uzswap_close();
+}
+
+TEST(PagerOpen, BeforeItTheCallsAreTheKernels) {
+  const long r = uzswap_mmap(nullptr, kPage, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, 1);
+  ASSERT_GT(r, 0);
+  void* at = reinterpret_cast<void*>(r);
+  EXPECT_EQ(uzswap_is_managed(at, kPage), 0);
+  EXPECT_EQ(uzswap_pin(at, kPage), 0);
+  EXPECT_EQ(uzswap_handle_fault(at), -ENOENT);
+  EXPECT_EQ(uzswap_munmap(at, kPage), 0);
+  EXPECT_EQ(uzswap_evict_all(), 0u);
+}
+
+}  // namespace
+}  // namespace pager_test
