@@ -23,6 +23,8 @@
 #include <thread>
 #include <vector>
 
+#include "api/instance.h"
+
 namespace pager_test {
 
 inline constexpr size_t kPage = 4096;
@@ -175,11 +177,19 @@ inline uzswap_stats Stats() {
   return stats;
 }
 
+// Dies at the first broken invariant of the pager or the engine.
+inline void CheckInvariants() {
+  uzswap::GetInstance()->pager.CheckInvariants();
+}
+
 // One open instance for each test.
 class PagerTest : public testing::TestWithParam<uzswap_evict_method> {
  protected:
   void SetUp() override { InstallHandler(); }
-  void TearDown() override { uzswap_close(); }
+  void TearDown() override {
+    CheckInvariants();
+    uzswap_close();
+  }
 
   void Open(const Options& options) { limit_ = OpenUzswap(options); }
   uint64_t limit_ = 0;

@@ -3,4 +3,4 @@
 # The same with everything evicted every 2 ms, on a small input.
 source "$(dirname "$0")/jobs.sh"
 requires /usr/bin/python3
-compare_chaos python 4
+compare_chaos python 30

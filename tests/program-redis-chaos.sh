@@ -3,4 +3,4 @@
 # The same with everything evicted every 2 ms, on a small input.
 source "$(dirname "$0")/jobs.sh"
 requires redis-server redis-cli
-compare_chaos redis 4
+compare_chaos redis 40

@@ -3,4 +3,4 @@
 # The same with everything evicted every 2 ms, on a small input.
 source "$(dirname "$0")/jobs.sh"
 requires sort
-compare_chaos sort 6
+compare_chaos sort 30

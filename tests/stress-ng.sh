@@ -4,15 +4,21 @@
 source "$(dirname "$0")/functions.sh"
 requires stress-ng
 
-seconds=20
-[ "$size" = full ] && seconds=300
+seconds=$([ "$size" = full ] && echo 300 || echo 15)
 cd "$work"
-run_as_user "$sampler" "$work/peak" -- "$uzswap" run --memory 32M \
-  --backing "$work" -- stress-ng --vm 2 --vm-bytes 128M --vm-method all \
-  --verify -t $seconds --temp-path "$work" >"$work/out" 2>&1 ||
-  fail "$(tail -30 "$work/out")"
-cat "$work/out"
-! grep -qiE 'fail(ed|ure)?:|error detected|bit error' "$work/out" ||
-  fail "stress-ng found an error"
-grep -q 'successful run completed' "$work/out" || fail "not completed"
+stress() {  # SECONDS OPTIONS...
+  run_as_user "$sampler" "$work/peak" -- "$uzswap" run --memory 32M \
+    --backing "$work" -- stress-ng --vm 2 --vm-bytes 128M --vm-method all \
+    --verify --temp-path "$work" -t "$@" >"$work/out" 2>&1 ||
+    fail "$(tail -30 "$work/out")"
+  cat "$work/out"
+  ! grep -qiE 'fail(ed|ure)?:|error detected|bit error' "$work/out" ||
+    fail "stress-ng found an error"
+  grep -q 'successful run completed' "$work/out" || fail "not completed"
+}
+# The advice it gives by itself contains MADV_DONTFORK, which takes memory out
+# of management: results must be right then, the limit cannot hold.
+stress $((seconds / 2))
+UZSWAP_CHAOS=2 stress $((seconds / 2))
+stress $seconds --vm-madvise normal
 expect_peak "$work/peak" 32768

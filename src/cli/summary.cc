@@ -70,9 +70,7 @@ std::string Memory(const uzswap_stats& stats) {
 }
 
 std::string Compressed(const uzswap_stats& totals, const Options& options) {
-  if (totals.stored_pages + totals.zswpout == 0) {
-    return "nothing: everything fitted";
-  }
+  if (totals.pages_out == 0) return "nothing: everything fitted";
   std::string text = options.compressor;
   if (totals.compressed_bytes_out > 0) {
     text += ", ratio " +
@@ -103,6 +101,18 @@ size_t ProcessCount(const std::vector<uzswap_record>& records) {
   return pids.size();
 }
 
+void AddTraffic(const RunResult& run, const uzswap_stats& totals,
+                Lines* lines) {
+  lines->Add("pages out", Pages(totals.pages_out, run.seconds));
+  lines->Add("pages in", Pages(totals.pages_in, run.seconds));
+  const double fault_seconds = static_cast<double>(totals.fault_ns) * 1e-9;
+  lines->Add("faults", FormatCount(totals.faults) + " in " +
+                           FormatSeconds(fault_seconds) + ", " +
+                           Percent(fault_seconds, run.seconds) +
+                           " of the run time");
+  lines->Add("disk", Disk(totals, run.options));
+}
+
 void AddWarnings(const RunResult& run, const uzswap_stats& totals,
                  Lines* lines) {
   const auto warn = [lines](const std::string& text) {
@@ -111,6 +121,13 @@ void AddWarnings(const RunResult& run, const uzswap_stats& totals,
   if (totals.limit_exceeded > 0) {
     warn("the limit had to be exceeded " + FormatCount(totals.limit_exceeded) +
          " times; give more --memory or --backing");
+  }
+  for (const uzswap_record& record : run.records) {
+    // Not only the largest: a smaller one may have been harder to keep small.
+    if (record.stats.peak_bytes / 21 > record.stats.memory_limit / 20) {
+      warn(std::string(record.program) + " (" + std::to_string(record.pid) +
+           ") took up to " + FormatSize(record.stats.peak_bytes));
+    }
   }
   if (totals.device_write_fail + totals.device_read_fail > 0) {
     warn("the backing store failed: " + FormatCount(totals.device_write_fail) +
@@ -198,14 +215,7 @@ std::string Summarize(const RunResult& run) {
   }
   lines.Add(processes > 1 ? "its memory" : "memory", Memory(largest.stats));
   lines.Add("compressed", Compressed(totals, run.options));
-  lines.Add("pages out", Pages(totals.pages_out, run.seconds));
-  lines.Add("pages in", Pages(totals.pages_in, run.seconds));
-  const double fault_seconds = static_cast<double>(totals.fault_ns) * 1e-9;
-  lines.Add("faults", FormatCount(totals.faults) + " in " +
-                          FormatSeconds(fault_seconds) + ", " +
-                          Percent(fault_seconds, run.seconds) +
-                          " of the run time");
-  lines.Add("disk", Disk(totals, run.options));
+  if (totals.pages_out > 0) AddTraffic(run, totals, &lines);
   AddWarnings(run, totals, &lines);
   return lines.text_;
 }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cstring>
 #include <sstream>
 
@@ -118,6 +119,7 @@ TEST(Summary, WarnsWhenUzswapWasNeverLoaded) {
 TEST(Summary, WarnsOfEachTrouble) {
   RunResult run = SortRun();
   run.records[0].stats.limit_exceeded = 3;
+  run.records[0].stats.peak_bytes = 300 * kMiB;
   run.records[0].stats.device_write_fail = 2;
   run.records[0].sites_known = 0;
   run.records[0].calls_unlisted = 5;
@@ -127,6 +129,7 @@ TEST(Summary, WarnsOfEachTrouble) {
   std::strcpy(run.records[1].why, "no memory");
   const std::string text = Summarize(run);
   EXPECT_TRUE(Has(text, "exceeded 3 times")) << text;
+  EXPECT_TRUE(Has(text, "sort (7) took up to 300 MiB")) << text;
   EXPECT_TRUE(Has(text, "2 writes, 0 reads")) << text;
   EXPECT_TRUE(Has(text, "libc build not known")) << text;
   EXPECT_TRUE(Has(text, "5 system calls")) << text;
@@ -138,11 +141,14 @@ TEST(Summary, WarnsOfEachTrouble) {
   EXPECT_FALSE(Has(Summarize(run), "libc build"));
 }
 
-TEST(Summary, ZeroesDoNotBreakIt) {
+TEST(Summary, IsThreeLinesWhenThereWasNothingToDo) {
   RunResult run;
   run.records.push_back({});
   run.records[0].state = UZSWAP_RECORD_LIVE;
-  EXPECT_TRUE(Has(Summarize(run), "nothing: everything fitted"));
+  run.records[0].sites_known = 1;
+  const std::string text = Summarize(run);
+  EXPECT_TRUE(Has(text, "nothing: everything fitted")) << text;
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 3) << text;
 }
 
 TEST(DescribeEnd, TellsExitFromSignal) {

@@ -142,6 +142,7 @@ void Pager::CheckInvariants() {
   }
   CHECK(resident == core_.budget.resident());
   CHECK(staged == core_.budget.staged());
+  core_.zswap->CheckInvariants();
 }
 
 }  // namespace uzswap

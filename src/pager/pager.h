@@ -81,7 +81,8 @@ class Pager {
 
   void FillStats(uzswap_stats* stats);
   size_t Descriptors(int* fds, size_t capacity) const;
-  // Takes the map lock exclusively and dies at the first broken invariant.
+  // Takes the map lock exclusively and dies at the first broken invariant, here
+  // or in the engine.
   void CheckInvariants();
 
  private:

@@ -32,10 +32,13 @@ class Fuzzer {
       uzswap_evict_all();
       return true;
     }
-    if (dice < 99) return areas_.Agrees();
+    if (dice < 99) return Check();
     return ForkAndCheck();
   }
-  bool Check() { return areas_.Agrees(); }
+  bool Check() {
+    CheckInvariants();
+    return areas_.Agrees();
+  }
   void PrintHistory() const { areas_.PrintHistory(300); }
   uint64_t steps() const { return step_; }
 
@@ -115,7 +118,7 @@ class Fuzzer {
       if (!areas_.Agrees()) return 1;
       for (int i = 0; i < 50; ++i) Write();
       uzswap_evict_all();
-      return areas_.Agrees() ? 0 : 2;
+      return Check() ? 0 : 2;
     });
     const int code = ExitCodeOf(child);
     if (code != 0) fprintf(stderr, "the child ended with %d\n", code);

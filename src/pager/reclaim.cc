@@ -12,7 +12,7 @@ namespace {
 constexpr int kFutile = 4;
 constexpr int kTries = 64;
 constexpr PageCount kShrinkPages = 64;
-constexpr uint32_t kMeasureEvery = 256;
+constexpr uint32_t kMeasureEvery = 64;
 // Fewer pages are never left by a fault: what it has just brought in would
 // leave again before the program could use it, and so for ever.
 constexpr PageCount kFloorPages = 512;

@@ -106,6 +106,10 @@ void EnterHandler(int signal, const siginfo_t* info, ucontext_t* context,
   memcpy(copy, context, kContextBytes);
   memcpy(info_copy, info, sizeof(*info));
   copy->uc_stack = block.program_stack;
+  uint64_t mask;
+  memcpy(&mask, &context->uc_sigmask, sizeof(mask));
+  const uint64_t seen = mask | block.blocked;
+  memcpy(&copy->uc_sigmask, &seen, sizeof(seen));
   copy->uc_mcontext.fpregs =
       vector_bytes == 0 ? nullptr : reinterpret_cast<fpregset_t>(vectors);
 
@@ -118,10 +122,9 @@ void EnterHandler(int signal, const siginfo_t* info, ucontext_t* context,
   Set(*context, REG_EFL,
       Get(*context, REG_EFL) & ~(kDirectionFlag | kTrapFlag));
 
-  uint64_t mask;
-  memcpy(&mask, &context->uc_sigmask, sizeof(mask));
   mask |= action.mask;
   if ((action.flags & SA_NODEFER) == 0) mask |= SignalBit(signal);
+  block.blocked |= mask & kNeverBlocked;
   mask &= ~kNeverBlocked;
   memcpy(&context->uc_sigmask, &mask, sizeof(mask));
 }
@@ -146,6 +149,7 @@ void* uzswap_prepare_sigreturn(void* context) {
   to->uc_stack = AlternateStack(block);
   uint64_t mask;
   memcpy(&mask, &to->uc_sigmask, sizeof(mask));
+  block.blocked = mask & kNeverBlocked;
   mask &= ~kNeverBlocked;
   memcpy(&to->uc_sigmask, &mask, sizeof(mask));
   return to;

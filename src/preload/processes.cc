@@ -103,6 +103,7 @@ int64_t CloneOnto(const SyscallFrame& frame) {
   if (StartsThread(flags)) {
     block = NewThreadBlock();
     if (block == nullptr) return -EAGAIN;
+    block->blocked = ThisThread().blocked;
     // The parent's stack may be gone when the child looks at it.
     start = reinterpret_cast<CloneStart*>(block->sigreturn);
     PinNewThread(frame);

@@ -205,6 +205,30 @@ int64_t WithMask(const SyscallFrame& frame, int which) {
   return r;
 }
 
+// SIGBUS and SIGSYS are never blocked; a program that asks is told what it set.
+int64_t Sigprocmask(const SyscallFrame& frame) {
+  if (frame.r10 != sizeof(uint64_t)) return -EINVAL;
+  ThreadBlock& block = ThisThread();
+  const uint64_t believed = block.blocked;
+  uint64_t set = 0;
+  if (frame.rsi != 0) {
+    if (SafeRead(frame.rsi, &set, sizeof(set)) != sizeof(set)) return -EFAULT;
+    const uint64_t ours = set & kNeverBlocked;
+    if (frame.rdi == SIG_BLOCK) block.blocked |= ours;
+    if (frame.rdi == SIG_UNBLOCK) block.blocked &= ~ours;
+    if (frame.rdi == SIG_SETMASK) block.blocked = ours;
+    set &= ~kNeverBlocked;
+  }
+  uint64_t old = 0;
+  const int64_t r =
+      os::Syscall(SYS_rt_sigprocmask, static_cast<int64_t>(frame.rdi),
+                  frame.rsi == 0 ? 0 : reinterpret_cast<int64_t>(&set),
+                  reinterpret_cast<int64_t>(&old), sizeof(set));
+  if (r < 0 || frame.rdx == 0) return r;
+  old |= believed;
+  return SafeWrite(frame.rdx, &old, sizeof(old)) == sizeof(old) ? 0 : -EFAULT;
+}
+
 // pselect6's sixth argument is { const sigset_t*, size_t }.
 int64_t Pselect(const SyscallFrame& frame) {
   struct {
@@ -310,8 +334,7 @@ bool SignalCall(const SyscallFrame& frame, int64_t* result) {
       *result = Sigaction(frame);
       return true;
     case SYS_rt_sigprocmask:
-      if (frame.rdi == SIG_UNBLOCK || frame.rsi == 0) return false;
-      *result = WithMask(frame, 1);
+      *result = Sigprocmask(frame);
       return true;
     case SYS_rt_sigsuspend:
       *result = WithMask(frame, 0);

@@ -27,6 +27,7 @@ inline constexpr int kVforkDepth = 4;
 
 struct ThreadBlock {
   stack_t program_stack;  // the program's sigaltstack, which it never gets
+  uint64_t blocked;       // of SIGBUS and SIGSYS, what it believes to block
   void* exec_copy;        // strings of an exec in flight (also a vfork child's)
   size_t exec_copy_bytes;
   int vfork_depth;
