@@ -40,8 +40,8 @@ class TwinAreas {
   bool Map(size_t page, size_t count, int prot, bool manage) {
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
     Note("mmap %zu +%zu prot %d %s", page, count, prot, manage ? "ours" : "");
-    const long a = uzswap_mmap(managed(page), count * kPage, prot, flags, -1, 0,
-                               manage);
+    const long a =
+        uzswap_mmap(managed(page), count * kPage, prot, flags, -1, 0, manage);
     const long b = Result(reinterpret_cast<long>(
         mmap(model(page), count * kPage, prot, flags, -1, 0)));
     return Same("mmap", Offset(a, 0), Offset(b, 1));
@@ -60,8 +60,7 @@ class TwinAreas {
     // MADV_FREE leaves it to the kernel when pages go; DONTNEED is its end.
     Note("madvise %zu +%zu advice %d", page, count, advice);
     const int same = advice == MADV_FREE ? MADV_DONTNEED : advice;
-    return Same("madvise",
-                uzswap_madvise(managed(page), count * kPage, advice),
+    return Same("madvise", uzswap_madvise(managed(page), count * kPage, advice),
                 Result(madvise(model(page), count * kPage, same)));
   }
   bool Remap(size_t page, size_t count, size_t new_count, int flags,

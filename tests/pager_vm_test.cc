@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The VM calls one by one, where they differ from what pager_fuzz does at
 // random: sizes, kinds of memory, taking over and giving back, brk, errors.
+#include <sys/resource.h>
+
 #include <chrono>
 
 #include "pager_model.h"
@@ -58,9 +60,9 @@ TEST_F(PagerVm, OnlyOrdinaryAnonymousMemoryIsManaged) {
 }
 
 TEST_F(PagerVm, ErrorsAreTheKernels) {
-  EXPECT_EQ(uzswap_mmap(nullptr, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                        0, 1),
-            -EINVAL);
+  EXPECT_EQ(
+      uzswap_mmap(nullptr, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, 1),
+      -EINVAL);
   char* base = MapManaged(kMiB);
   EXPECT_EQ(uzswap_munmap(base + 1, kPage), -EINVAL);
   EXPECT_EQ(uzswap_munmap(base, 0), -EINVAL);
@@ -84,7 +86,9 @@ TEST_F(PagerVm, HugeReservationsAreCheap) {
   EXPECT_EQ(base[kTiB / 2], 0);
   ASSERT_EQ(uzswap_munmap(base, kTiB), 0);
   EXPECT_LT(SecondsSince(begin), 1.0);
-  EXPECT_LT(RssBytes(), before + 4 * kMiB);
+  if (kExactMemory) {
+    EXPECT_LT(RssBytes(), before + 4 * kMiB);
+  }
 }
 
 TEST_F(PagerVm, MovedMemoryTakesItsEvictedPagesAlong) {
@@ -166,7 +170,8 @@ TEST_F(PagerVm, MemoryWithoutAccessNeverLeaves) {
   EXPECT_EQ(uzswap_evict_all(), 0u);
   EXPECT_EQ(uzswap_handle_fault(base), 0);  // resident: run it again
   ASSERT_EQ(uzswap_mprotect(base, kMiB, PROT_READ), 0);
-  EXPECT_EQ(uzswap_evict_all(), kMiB / kPage);
+  EXPECT_GT(uzswap_evict_all(), 0u);
+  EXPECT_EQ(Stats().resident_bytes, 0u);
   ASSERT_EQ(uzswap_mprotect(base, kMiB, PROT_NONE), 0);
   EXPECT_EQ(uzswap_handle_fault(base), -ENOENT);
   EXPECT_EQ(uzswap_pin(base, kMiB), 0);
@@ -266,22 +271,29 @@ TEST_F(PagerVm, GrowthOfOtherMemoryMakesPagesLeave) {
   char* base = MapManaged(12 * kMiB);
   for (size_t i = 0; i < 3072; ++i) FillPage(base + i * kPage, i, 1);
   // 8 MiB that uzswap cannot move.
-  auto* other = static_cast<char*>(mmap(nullptr, 8 * kMiB,
-                                        PROT_READ | PROT_WRITE,
-                                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* other =
+      static_cast<char*>(mmap(nullptr, 8 * kMiB, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   memset(other, 1, 8 * kMiB);
   // It is noticed within some faults.
   char* more = MapManaged(64 * kMiB);
   for (size_t i = 0; i < 256; ++i) more[i * 64 * kPage] = 1;
-  EXPECT_LE(RssBytes(), limit_ + kMiB);
+  if (kExactMemory) {
+    EXPECT_LE(RssBytes(), limit_ + kMiB);
+  }
   for (size_t i = 0; i < 3072; ++i) ASSERT_TRUE(PageIs(base + i * kPage, i, 1));
-  EXPECT_LE(RssBytes(), limit_ + kMiB);
+  if (kExactMemory) {
+    EXPECT_LE(RssBytes(), limit_ + kMiB);
+  }
   EXPECT_EQ(uzswap_munmap(more, 64 * kMiB), 0);
   munmap(other, 8 * kMiB);
   EXPECT_EQ(uzswap_munmap(base, 12 * kMiB), 0);
 }
 
 TEST_F(PagerVm, DescriptorsAreHighAndNamed) {
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < 1024) GTEST_SKIP() << "too few descriptors allowed";
   int fds[16];
   const size_t n = uzswap_descriptors(fds, 16);
   EXPECT_GE(n, 4u);
@@ -311,7 +323,9 @@ TEST(PagerOpen, RefusalsSayWhatToDo) {
       {"threshold", -EINVAL, "200",
        [](uzswap_config* c) { c->accept_threshold_percent = 200; }},
       {"method", -EINVAL, "evict",
-       [](uzswap_config* c) { c->evict = static_cast<uzswap_evict_method>(3); }},
+       [](uzswap_config* c) {
+         c->evict = static_cast<uzswap_evict_method>(3);
+       }},
       {"backing", -ENOENT, "/nowhere",
        [](uzswap_config* c) { c->backing = "/nowhere"; }},
       {"size", -EINVAL, "struct_size",

@@ -5,7 +5,7 @@ source "$(dirname "$0")/functions.sh"
 requires stress-ng
 
 seconds=$([ "$size" = full ] && echo 300 || echo 15)
-cd "$work"
+cd "$work" || exit
 stress() {  # SECONDS OPTIONS...
   run_as_user "$sampler" "$work/peak" -- "$uzswap" run --memory 32M \
     --backing "$work" -- stress-ng --vm 2 --vm-bytes 128M --vm-method all \

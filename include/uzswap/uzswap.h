@@ -15,6 +15,8 @@
  *    while they hold locks. They allocate only from memory of uzswap's own.
  *  - The memory uzswap itself uses (frames of the pool, tables) counts against
  *    the limit.
+ *  - uzswap_is_managed, uzswap_pin_resident and uzswap_unpin change no vector
+ *    register; every other call may, as any C function.
  *
  * Comes from: mm/zswap.c (engine), mm/userfaultfd.c (how pages are caught).
  */
@@ -128,8 +130,7 @@ UZSWAP_API long uzswap_brk(void *new_break);
 
 /* Makes [address, address + length) resident and keeps it so until the same
  * range is unpinned, so that the kernel may read and write it. Not managed
- * parts are skipped. Pins count. Uses no vector registers when everything is
- * resident; returns 1 if any page had to be brought in, else 0. A page that
+ * parts are skipped. Pins count. Returns 1 if any page had to be brought in, else 0. A page that
  * cannot be brought in (-EIO) is left for the system call to meet. Address and
  * length need not be aligned here and in the next three. */
 UZSWAP_API int uzswap_pin(const void *address, size_t length);

@@ -81,8 +81,7 @@ Result<const uzswap_compressor*> FindCompressor(const uzswap_config& config,
       line << " " << registry::At(i)->name;
     }
   } else {
-    line << "cannot be loaded (error " << found.error()
-         << "); try another one";
+    line << "cannot be loaded (error " << found.error() << "); try another one";
   }
   return why.Say(found.error(), line);
 }
@@ -177,8 +176,7 @@ void Dispose(Instance* opened) {
   CHECK(os::Unmap(opened, PageCeil(sizeof(Instance))).ok());
 }
 
-Status Assemble(const uzswap_config& config, const Why& why,
-                Instance* opened) {
+Status Assemble(const uzswap_config& config, const Why& why, Instance* opened) {
   const Result<const uzswap_compressor*> plugin = FindCompressor(config, why);
   if (!plugin.ok()) return plugin.status();
   UZSWAP_RETURN_IF_ERROR(OpenDevice(config, why, opened));

@@ -3,6 +3,12 @@
 
 namespace uzswap {
 
+namespace {
+
+constexpr unsigned kMaxSpared = 64;
+
+}  // namespace
+
 constinit LockClass BlockList::lock_class_{"block list"};
 
 Status BlockList::Init() { return blocks_.Init(kSlotLimit / kBlockPages); }
@@ -31,8 +37,9 @@ void BlockList::Went(BlockIndex index, unsigned pages) {
 }
 
 BlockIndex BlockList::TakeOldest(bool spare_wanted) {
-  // Every block is looked at twice at most, so this ends even when all are
-  // owned or wanted.
+  // However many are owned or wanted, this ends, and a fault does not walk a
+  // long queue.
+  unsigned spared = 0;
   for (uint64_t left = 2 * queued() + 1; left > 0; --left) {
     const BlockIndex index = Pop();
     if (index == kNoBlock) return kNoBlock;
@@ -40,19 +47,20 @@ BlockIndex BlockList::TakeOldest(bool spare_wanted) {
     uint32_t seen = state.load(std::memory_order_relaxed);
     for (;;) {
       const bool owned = (seen & kOwned) != 0;
-      const bool again = spare_wanted && (seen & kWanted) != 0;
+      const bool again =
+          spare_wanted && (seen & kWanted) != 0 && spared < kMaxSpared;
       uint32_t next = seen & ~kWanted;
       if ((seen & kCount) == 0 && !owned) {
         next &= ~kQueued;
       } else if (!owned && !again) {
         next |= kOwned | kTaken;
       }
-      if (!state.compare_exchange_weak(seen, next,
-                                       std::memory_order_acq_rel)) {
+      if (!state.compare_exchange_weak(seen, next, std::memory_order_acq_rel)) {
         continue;
       }
       if ((next & kTaken) != 0 && !owned) return index;
       if ((next & kQueued) != 0) Push(index);
+      ++spared;
       break;
     }
   }
@@ -72,8 +80,7 @@ void BlockList::Return(BlockIndex index) {
     DCHECK((seen & kOwned) != 0);
     next = seen & ~(kOwned | kTaken);
     if ((seen & kTaken) != 0 && (seen & kCount) == 0) next &= ~kQueued;
-  } while (
-      !state.compare_exchange_weak(seen, next, std::memory_order_acq_rel));
+  } while (!state.compare_exchange_weak(seen, next, std::memory_order_acq_rel));
   if ((seen & kTaken) != 0 && (next & kQueued) != 0) Push(index);
 }
 

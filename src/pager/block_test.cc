@@ -118,9 +118,9 @@ TEST_F(BlockListTest, NothingIsLostBetweenThreads) {
 }
 
 TEST(PageMask, RunsAndPagesCoverExactlyTheSetBits) {
-  for (PageMask mask : {PageMask{0}, PageMask{1}, ~PageMask{0},
-                        PageMask{0x8000000000000001}, PageMask{0xf0f0},
-                        ~PageMask{0} << 1, ~PageMask{0} >> 1}) {
+  for (PageMask mask :
+       {PageMask{0}, PageMask{1}, ~PageMask{0}, PageMask{0x8000000000000001},
+        PageMask{0xf0f0}, ~PageMask{0} << 1, ~PageMask{0} >> 1}) {
     PageMask runs = 0;
     ForEachRun(mask, [&](unsigned first, unsigned count) {
       for (unsigned i = first; i < first + count; ++i) runs |= PageMask{1} << i;

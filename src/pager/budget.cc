@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/os.h"
+#include "pager/text.h"
 #include "pager/uffd.h"
 
 namespace uzswap {
@@ -23,16 +24,16 @@ constexpr uint32_t kShmemEvery = 16;
 uint64_t ParseNumber(const char*& p) {
   while (*p == ' ' || *p == '\t') ++p;
   uint64_t n = 0;
-  for (; *p >= '0' && *p <= '9'; ++p) n = n * 10 + static_cast<uint64_t>(*p - '0');
+  for (; *p >= '0' && *p <= '9'; ++p)
+    n = n * 10 + static_cast<uint64_t>(*p - '0');
   return n;
 }
 
 // The number after `name` in text, 0 if it is not there.
 uint64_t ParseField(const char* text, const char* name) {
-  const size_t length = strlen(name);
   for (const char* p = text; *p != '\0'; ++p) {
-    if ((p == text || p[-1] == '\n') && strncmp(p, name, length) == 0) {
-      p += length;
+    if ((p == text || p[-1] == '\n') && StartsWith(p, name)) {
+      p += strlen(name);
       return ParseNumber(p);
     }
   }
@@ -41,8 +42,8 @@ uint64_t ParseField(const char* text, const char* name) {
 
 void RaiseTo(std::atomic<PageCount>& peak, PageCount value) {
   PageCount seen = peak.load(std::memory_order_relaxed);
-  while (seen < value && !peak.compare_exchange_weak(
-                             seen, value, std::memory_order_relaxed)) {
+  while (seen < value &&
+         !peak.compare_exchange_weak(seen, value, std::memory_order_relaxed)) {
   }
 }
 
@@ -124,8 +125,8 @@ void Budget::Measure() {
 
 unsigned Budget::Threads() const {
   struct stat info;
-  if (os::Syscall(SYS_fstat, files_[kTask],
-                  reinterpret_cast<int64_t>(&info)) < 0) {
+  if (os::Syscall(SYS_fstat, files_[kTask], reinterpret_cast<int64_t>(&info)) <
+      0) {
     return 0;
   }
   // One link for each thread besides "." and "..".

@@ -62,6 +62,14 @@ struct Core {
 // A set of pages of one block: bit i is page i.
 using PageMask = uint64_t;
 
+// std::popcount would call into libgcc on the baseline CPU.
+inline unsigned CountPages(PageMask mask) {
+  mask -= mask >> 1 & 0x5555555555555555;
+  mask = (mask & 0x3333333333333333) + (mask >> 2 & 0x3333333333333333);
+  mask = (mask + (mask >> 4)) & 0x0f0f0f0f0f0f0f0f;
+  return static_cast<unsigned>(mask * 0x0101010101010101 >> 56);
+}
+
 // Calls f(first, count) for each run of set bits.
 template <typename F>
 void ForEachRun(PageMask mask, F f) {
@@ -86,10 +94,7 @@ void ForEachPage(PageMask mask, F f) {
 // be written to by the program meanwhile, on purpose.
 inline void CopyPage(void* to, const void* from) {
   uint64_t count = kPageSize / 8;
-  asm volatile("rep movsq"
-               : "+D"(to), "+S"(from), "+c"(count)
-               :
-               : "memory");
+  asm volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
 }
 
 }  // namespace uzswap

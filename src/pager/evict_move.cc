@@ -19,7 +19,7 @@ PageCount MoveEvictor::Evict(BlockIndex block, PageMask only) {
   staging_.Fill(to, block, claimed);
   const PageMask moved = MoveOut(block, to, claimed);
   staging_.Clear(to, claimed & ~moved);
-  const auto count = static_cast<unsigned>(std::popcount(moved));
+  const auto count = CountPages(moved);
   core_.blocks.Went(block, count);
   core_.budget.Stage(count);
   ForEachPage(claimed, [&](unsigned i) {

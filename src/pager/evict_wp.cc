@@ -39,16 +39,16 @@ PageMask LowestPages(PageMask mask, unsigned count) {
 PageMask EvictablePages(Core& core, BlockIndex block, PageMask only) {
   const uint64_t start = AddressOf(FirstSlot(block));
   PageMask mask = 0;
-  core.ranges.ForEach(
-      start, start + kBlockPages * kPageSize,
-      [&](uint64_t from, uint64_t to, uint32_t prot) {
-        if (!ManagedRange{from, to, prot}.readable()) return;
-        const uint64_t first = (from - start) / kPageSize;
-        const uint64_t count = (to - from) / kPageSize;
-        const PageMask bits =
-            count == 64 ? ~PageMask{0} : (PageMask{1} << count) - 1;
-        mask |= bits << first;
-      });
+  core.ranges.ForEach(start, start + kBlockPages * kPageSize,
+                      [&](uint64_t from, uint64_t to, uint32_t prot) {
+                        if (!ManagedRange{from, to, prot}.readable()) return;
+                        const uint64_t first = (from - start) / kPageSize;
+                        const uint64_t count = (to - from) / kPageSize;
+                        const PageMask bits = count == 64
+                                                  ? ~PageMask{0}
+                                                  : (PageMask{1} << count) - 1;
+                        mask |= bits << first;
+                      });
   return mask & only;
 }
 
@@ -56,9 +56,9 @@ void WpEvictor::ProbeBatchedDrop() {
   const Result<void*> page = os::Map(kPageSize);
   if (!page.ok()) return;
   const iovec range{.iov_base = page.value(), .iov_len = kPageSize};
-  const int64_t r = os::Syscall(SYS_process_madvise, kPidfdSelf,
-                                reinterpret_cast<int64_t>(&range), 1,
-                                MADV_DONTNEED, 0);
+  const int64_t r =
+      os::Syscall(SYS_process_madvise, kPidfdSelf,
+                  reinterpret_cast<int64_t>(&range), 1, MADV_DONTNEED, 0);
   batched_ = r == static_cast<int64_t>(kPageSize);
   CHECK(os::Unmap(page.value(), kPageSize).ok());
 }
@@ -136,7 +136,7 @@ PageCount WpEvictor::Finish(BlockIndex block, PageMask stored, PageMask part) {
     }
   });
   const PageMask dropped = Drop(block, leaving);
-  const auto count = static_cast<unsigned>(std::popcount(dropped));
+  const auto count = CountPages(dropped);
   // Counts first: whoever waits for one of these pages adds to them again.
   core_.blocks.Went(block, count);
   core_.budget.Release(count);
@@ -165,7 +165,7 @@ PageMask WpEvictor::Drop(BlockIndex block, PageMask pages) {
         .iov_len = n * kPageSize};
   });
   const auto bytes =
-      static_cast<int64_t>(std::popcount(pages)) * static_cast<int64_t>(kPageSize);
+      static_cast<int64_t>(CountPages(pages)) * static_cast<int64_t>(kPageSize);
   if (batched_ && count > 1 &&
       os::Syscall(SYS_process_madvise, kPidfdSelf,
                   reinterpret_cast<int64_t>(runs), count, MADV_DONTNEED,

@@ -22,8 +22,8 @@ class Evictor {
 // The pages of `only` that may leave if they are resident and not pinned: a
 // range that cannot be read cannot be compressed. REQUIRES: the map lock. (The
 // analysis cannot see that core is the pager's own.)
-PageMask EvictablePages(Core& core, BlockIndex block, PageMask only)
-    UZSWAP_NO_THREAD_SAFETY_ANALYSIS;
+PageMask EvictablePages(Core& core, BlockIndex block,
+                        PageMask only) UZSWAP_NO_THREAD_SAFETY_ANALYSIS;
 
 // Write-protects, compresses in place, drops. Works with any number of threads
 // and after a fork; needs no page moved and one shoot-down for each block.
@@ -55,8 +55,8 @@ class MoveEvictor final : public Evictor {
   PageCount Evict(BlockIndex block, PageMask only) override;
 
  private:
-  bool CanMove(BlockIndex block, PageMask pages)
-      UZSWAP_NO_THREAD_SAFETY_ANALYSIS;
+  bool CanMove(BlockIndex block,
+               PageMask pages) UZSWAP_NO_THREAD_SAFETY_ANALYSIS;
   PageMask MoveOut(BlockIndex block, uint32_t to, PageMask pages);
 
   Core& core_;

@@ -40,9 +40,12 @@ Status Pager::HandleFault(uint64_t address) {
   Status result;
   {
     ScopedSharedLock lock(core_.map_lock);
-    result = core_.word(slot).state() == PageState::kResident
-                 ? Spurious(slot)
-                 : MakeResident(slot, 0);
+    if (core_.word(slot).state() == PageState::kResident) {
+      result = Spurious(slot);
+    } else {
+      ForgetRepeats(slot);
+      result = MakeResident(slot, 0);
+    }
     Balance();
   }
   core_.Count(PagerCounter::faults);
@@ -117,7 +120,7 @@ bool Pager::Serve(Slot slot, PageState state, uint32_t pins, Status* result) {
       *result = MapBatch(&batch, nullptr);
     }
   }
-  const auto used = static_cast<PageCount>(std::popcount(batch.mask));
+  const PageCount used = CountPages(batch.mask);
   core_.budget.Release(reserved - (claimed ? used : 0));
   if (claimed && result->error() == ENOMEM) {
     // The system is short of frames, whatever our limit says.
@@ -134,15 +137,16 @@ Pager::Extent Pager::Window(Slot slot, PageState state,
   const uint64_t low = range.start / kPageSize;
   const uint64_t high = range.end / kPageSize;
   if (state == PageState::kNone) {
-    const bool follows = at > low && core_.word(Slot{at - 1}).state() ==
-                                         PageState::kResident;
+    const bool follows =
+        at > low && core_.word(Slot{at - 1}).state() == PageState::kResident;
     const bool plenty =
         core_.budget.Free() > static_cast<int64_t>(core_.budget.low());
     if (!follows || !plenty) return {at, at + 1};
     return {at, std::min(high, at + kZeroAround)};
   }
   const PrefetchWindow window = prefetcher_.Next(slot);
-  if (window.down) return {std::max(low, at + 1 - std::min(at, window.pages)), at + 1};
+  if (window.down)
+    return {std::max(low, at + 1 - std::min(at, window.pages)), at + 1};
   return {at, std::min(high, at + window.pages)};
 }
 
@@ -187,7 +191,7 @@ Status Pager::MapBatch(Batch* batch, const ScopedBounce* bounce) {
     mapped |= MapRun(*batch, first, count, bounce, &result);
   });
   const uint32_t left = batch->mask & ~mapped;
-  const auto pages = static_cast<unsigned>(std::popcount(mapped));
+  const auto pages = CountPages(mapped);
   // The counts come first: an evictor may take a page as soon as it is
   // resident.
   ForEachPage(mapped, [&](unsigned i) {
@@ -272,8 +276,7 @@ Status Pager::Spurious(Slot slot) {
   core_.Count(PagerCounter::faults_spurious);
   std::atomic<uint64_t>& repeat = repeats_[Index(slot) % repeats_.size()];
   const uint64_t seen = repeat.load(std::memory_order_relaxed);
-  const uint64_t count =
-      seen >> 24 == Index(slot) ? (seen & 0xffffff) + 1 : 1;
+  const uint64_t count = seen >> 24 == Index(slot) ? (seen & 0xffffff) + 1 : 1;
   repeat.store(Index(slot) << 24 | count, std::memory_order_relaxed);
   if (count < kSuspicious) return kOk;
   if (count > kHopeless) {
@@ -283,6 +286,13 @@ Status Pager::Spurious(Slot slot) {
     Die(line);
   }
   return Restore(slot);
+}
+
+void Pager::ForgetRepeats(Slot slot) {
+  std::atomic<uint64_t>& repeat = repeats_[Index(slot) % repeats_.size()];
+  if (repeat.load(std::memory_order_relaxed) >> 24 == Index(slot)) {
+    repeat.store(0, std::memory_order_relaxed);
+  }
 }
 
 Status Pager::Restore(Slot slot) {

@@ -3,12 +3,12 @@
 // pages ever touched: units of 2 MiB without any are skipped, so unmapping a
 // reservation of a terabyte is quick.
 #include <sys/mman.h>
-#include <sys/syscall.h>
 
 #include <algorithm>
 #include <cstring>
 
 #include "base/os.h"
+#include "pager/mappings.h"
 #include "pager/pager.h"
 
 namespace uzswap {
@@ -47,8 +47,8 @@ void Pager::ForgetPages(uint64_t start, uint64_t end, bool keep_pinned) {
       (start / kPageSize + kWordsInPage - 1) / kWordsInPage * kWordsInPage;
   const uint64_t to = last / kWordsInPage * kWordsInPage;
   if (from < to) {
-    CHECK(os::Drop(&core_.word(Slot{from}), (to - from) * sizeof(PageWord))
-              .ok());
+    CHECK(
+        os::Drop(&core_.word(Slot{from}), (to - from) * sizeof(PageWord)).ok());
   }
 }
 
@@ -84,7 +84,7 @@ void Pager::ForgetBlockPart(Slot first, Slot end, bool keep_pinned) {
   ForEachRun(evicted, [&](unsigned at, unsigned n) {
     core_.zswap->Invalidate(first + at, n);
   });
-  core_.budget.NoteStored(-std::popcount(evicted));
+  core_.budget.NoteStored(-static_cast<int64_t>(CountPages(evicted)));
   core_.blocks.Went(BlockOf(first), resident);
   core_.budget.Release(resident);
 }
@@ -114,14 +114,15 @@ void Pager::Disown(uint64_t start, uint64_t end) {
 
 // After a call that failed half-way: what is not mapped any more.
 void Pager::DisownUnmapped(uint64_t start, uint64_t end) {
-  for (uint64_t at = start; at < end; at += kPageSize) {
-    if (!core_.managed.Contains(SlotOf(at))) continue;
-    unsigned char present;
-    if (os::Syscall(SYS_mincore, static_cast<int64_t>(at), kPageSize,
-                    reinterpret_cast<int64_t>(&present)) == -ENOMEM) {
-      Disown(at, at + kPageSize);
-    }
+  MappingReader reader;
+  // Without a descriptor the pages stay as they are: Mmap looks again.
+  if (!reader.Open().ok()) return;
+  uint64_t covered = start;
+  for (Mapping m; covered < end && reader.Next(&m);) {
+    if (m.start > covered) Disown(covered, std::min(end, m.start));
+    covered = std::max(covered, m.end);
   }
+  if (covered < end) Disown(covered, end);
 }
 
 }  // namespace uzswap

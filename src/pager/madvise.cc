@@ -104,8 +104,7 @@ int64_t Pager::DropPart(const Extent& part, int advice) {
     const uint64_t unit = Index(SlotOf(at)) / ManagedMap::kUnitPages;
     if (at < part.end && !core_.managed.Touched(unit)) {
       // Nothing of it is resident; the loop's step completes the unit.
-      at = std::min(part.end,
-                    (unit + 1) * ManagedMap::kUnitPages * kPageSize) -
+      at = std::min(part.end, (unit + 1) * ManagedMap::kUnitPages * kPageSize) -
            kPageSize;
       continue;
     }

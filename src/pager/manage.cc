@@ -108,8 +108,8 @@ Status Pager::MakeRoomFor(uint64_t start, uint64_t end) {
     }
     const int64_t before = core_.budget.Free() - static_cast<int64_t>(away);
     (void)EvictOne();
-    const int64_t after = core_.budget.Free() -
-                          static_cast<int64_t>(CountAway(start, end));
+    const int64_t after =
+        core_.budget.Free() - static_cast<int64_t>(CountAway(start, end));
     futile = after > before ? 0 : futile + 1;
   }
   return Status::Error(ENOMEM);

@@ -32,7 +32,8 @@ class ManagedMap {
     const uint8_t unit = Unit(Index(slot) / kUnitPages) & kKind;
     if (unit != kSome) return unit == kAll;
     return (bits_[Index(slot) / 64].load(std::memory_order_relaxed) >>
-                (Index(slot) % 64) & 1) != 0;
+                (Index(slot) % 64) &
+            1) != 0;
   }
   bool UnitIsEmpty(uint64_t unit) const { return (Unit(unit) & kKind) == 0; }
   // Any page of [first, first + count) managed?

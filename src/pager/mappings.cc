@@ -5,9 +5,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include <cstring>
-
 #include "base/os.h"
+#include "pager/text.h"
 
 namespace uzswap {
 
@@ -72,8 +71,8 @@ bool MappingReader::Next(Mapping* mapping) {
   // Named anonymous memory and the heap are ordinary; other names in brackets
   // are the kernel's own.
   mapping->anonymous =
-      inode == 0 && (name[0] != '[' || strncmp(name, "[heap]", 6) == 0 ||
-                     strncmp(name, "[anon:", 6) == 0);
+      inode == 0 && (name[0] != '[' || StartsWith(name, "[heap]") ||
+                     StartsWith(name, "[anon:"));
   return true;
 }
 

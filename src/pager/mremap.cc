@@ -130,10 +130,9 @@ void Pager::MovePart(const Extent& part, uint32_t prot, uint64_t shift,
           ? PageCeil(call.new_length) - PageCeil(call.old_length)
           : 0;
   if (shift == 0 && growth == 0) return;
-  const Status s = shift == 0
-                       ? Adopt(part.end, part.end + growth, prot)
-                       : Adopt(part.start + shift, part.end + growth + shift,
-                               prot);
+  const Status s =
+      shift == 0 ? Adopt(part.end, part.end + growth, prot)
+                 : Adopt(part.start + shift, part.end + growth + shift, prot);
   if (!s.ok() && shift != 0) {
     // Pages in zswap could never be brought back there.
     Line line;

@@ -54,7 +54,9 @@ class PageWord {
 
   // The owner leaves busy; whoever waits looks again.
   void BecomeNone() { Leave(Make(PageState::kNone, 0)); }
-  void BecomeResident(uint32_t pins) { Leave(Make(PageState::kResident, pins)); }
+  void BecomeResident(uint32_t pins) {
+    Leave(Make(PageState::kResident, pins));
+  }
   void BecomeEvicting() { Leave(Make(PageState::kEvicting, 0)); }
   void BecomeEvicted() { Leave(Make(PageState::kEvicted, 0)); }
   void BecomeStaged(uint32_t frame) { Leave(Make(PageState::kStaged, frame)); }

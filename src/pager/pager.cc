@@ -5,9 +5,9 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/os.h"
+#include "pager/text.h"
 
 namespace uzswap {
 namespace {
@@ -17,18 +17,19 @@ bool HugePagesAlways() {
       os::Open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY, 0);
   if (!fd.ok()) return false;
   char text[64] = {};
-  const Result<size_t> n =
-      os::ReadFile(fd.value(), text, sizeof(text) - 1);
+  const Result<size_t> n = os::ReadFile(fd.value(), text, sizeof(text) - 1);
   os::Close(fd.value());
-  return n.ok() && strncmp(text, "[always]", 8) == 0;
+  return n.ok() && StartsWith(text, "[always]");
 }
 
-// Cycles in nanoseconds, by the clock's own rate since `start`.
+// Cycles in nanoseconds, by the clock's own rate since `start`. Scaled so that
+// 64 bits are enough for months.
 uint64_t CyclesToNs(uint64_t cycles, uint64_t ns_passed,
                     uint64_t cycles_passed) {
   if (cycles_passed == 0) return 0;
-  return static_cast<uint64_t>(static_cast<unsigned __int128>(cycles) *
-                               ns_passed / cycles_passed);
+  const uint64_t ns_in_million_cycles =
+      (ns_passed >> 10) * (1 << 20) / ((cycles_passed >> 10) + 1);
+  return (cycles >> 10) * ns_in_million_cycles >> 10;
 }
 
 }  // namespace

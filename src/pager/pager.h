@@ -115,6 +115,7 @@ class Pager {
                   const ScopedBounce* bounce, Status* status);
   void Unmapped(const Batch& batch, uint32_t left, const ScopedBounce* bounce);
   Status Spurious(Slot slot) UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  void ForgetRepeats(Slot slot);
   Status Restore(Slot slot);
 
   // reclaim.cc
@@ -182,7 +183,7 @@ class Pager {
   MoveEvictor move_{core_, staging_, wp_};
   Prefetcher prefetcher_;
   uzswap_evict_method method_ = UZSWAP_EVICT_AUTO;
-  bool forked_ = false;     // shared frames cannot be moved
+  bool forked_ = false;      // shared frames cannot be moved
   bool thp_always_ = false;  // the kernel would make huge pages unasked
   uint64_t first_break_ = 0;
   PageCount staging_target_ = 0;

@@ -89,11 +89,10 @@ class Fuzzer {
     return areas_.Protect(part.page, part.count, Prot());
   }
   bool Advise() {
-    constexpr int kAdvice[] = {MADV_DONTNEED,
-                               MADV_WILLNEED, MADV_COLD,     MADV_PAGEOUT,
-                               MADV_PAGEOUT,  MADV_HUGEPAGE, MADV_NOHUGEPAGE,
-                               MADV_POPULATE_READ, MADV_POPULATE_WRITE,
-                               MADV_DODUMP, MADV_SEQUENTIAL};
+    constexpr int kAdvice[] = {
+        MADV_DONTNEED,       MADV_WILLNEED, MADV_COLD,       MADV_PAGEOUT,
+        MADV_PAGEOUT,        MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_POPULATE_READ,
+        MADV_POPULATE_WRITE, MADV_DODUMP,   MADV_SEQUENTIAL};
     const Part part = Pick();
     return areas_.Advise(part.page, part.count,
                          kAdvice[random_.Below(std::size(kAdvice))]);
@@ -159,8 +158,7 @@ int Run(uint64_t seed, int seconds) {
     stop = true;
     if (chaos.joinable()) chaos.join();
     if (result == 0 && !fuzzer.Check()) result = 1;
-    printf("seed %llu: %llu steps: %s\n",
-           static_cast<unsigned long long>(seed),
+    printf("seed %llu: %llu steps: %s\n", static_cast<unsigned long long>(seed),
            static_cast<unsigned long long>(fuzzer.steps()),
            result == 0 ? "same" : "DIFFERENT");
     const uzswap_stats stats = Stats();

@@ -78,8 +78,7 @@ Status RangeTable::Set(uint64_t start, uint64_t end, uint32_t prot) {
 }
 
 void RangeTable::Insert(uint64_t at, const ManagedRange& range) {
-  memmove(&ranges_[at] + 1, &ranges_[at],
-          (count_ - at) * sizeof(ManagedRange));
+  memmove(&ranges_[at] + 1, &ranges_[at], (count_ - at) * sizeof(ManagedRange));
   ranges_[at] = range;
   ++count_;
 }

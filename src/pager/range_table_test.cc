@@ -70,8 +70,9 @@ TEST(RangeTable, AgreesWithAModelPageByPage) {
   std::mt19937_64 random(5);
   for (int step = 0; step < 4000; ++step) {
     const uint64_t from = random() % kPages;
-    const uint64_t to = from + 1 + random() % std::min<uint64_t>(
-                                       kPages - from, step % 3 ? 40 : kPages);
+    const uint64_t to =
+        from + 1 +
+        random() % std::min<uint64_t>(kPages - from, step % 3 ? 40 : kPages);
     const uint64_t dice = random() % 4;
     const uint32_t prot = dice == 0 ? kAbsent : static_cast<uint32_t>(dice);
     if (dice == 0) {

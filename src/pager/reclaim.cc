@@ -11,6 +11,7 @@ namespace {
 // is pinned, or nothing compresses and there is no backing store.
 constexpr int kFutile = 4;
 constexpr int kTries = 64;
+constexpr int kBlockTries = 16;
 constexpr PageCount kShrinkPages = 64;
 constexpr uint32_t kMeasureEvery = 64;
 // Fewer pages are never left by a fault: what it has just brought in would
@@ -65,14 +66,18 @@ PageCount Pager::EvictOne() {
     const PageCount gone = staging_.CompressOldest();
     if (gone > 0) return gone;
   }
-  if (core_.budget.resident() <= kFloorPages) return staging_.CompressOldest();
-  const BlockIndex block = core_.blocks.TakeOldest(/*spare_wanted=*/true);
-  if (block == kNoBlock) return staging_.CompressOldest();
-  Evictor& evictor = move ? static_cast<Evictor&>(move_) : wp_;
-  PageCount gone = evictor.Evict(block, ~PageMask{0});
-  core_.blocks.Return(block);
+  PageCount gone = 0;
+  // A block whose pages are all pinned or wanted at once gives nothing.
+  for (int tries = 0; tries < kBlockTries && gone == 0; ++tries) {
+    if (core_.budget.resident() <= kFloorPages) break;
+    const BlockIndex block = core_.blocks.TakeOldest(/*spare_wanted=*/true);
+    if (block == kNoBlock) break;
+    Evictor& evictor = move ? static_cast<Evictor&>(move_) : wp_;
+    gone = evictor.Evict(block, ~PageMask{0});
+    core_.blocks.Return(block);
+  }
   // Staging frees nothing by itself.
-  if (core_.budget.staged() > staging_target_) {
+  if (gone == 0 || core_.budget.staged() > staging_target_) {
     gone = staging_.CompressOldest();
   }
   return gone;
@@ -125,7 +130,8 @@ PageCount Pager::EvictAll() {
     Evictor& evictor = UseMove() ? static_cast<Evictor&>(move_) : wp_;
     gone += evictor.Evict(block, ~PageMask{0});
     core_.blocks.Return(block);
-    if (core_.budget.staged() > staging_target_) (void)staging_.CompressOldest();
+    if (core_.budget.staged() > staging_target_)
+      (void)staging_.CompressOldest();
   }
   ScopedSharedLock lock(core_.map_lock);
   while (core_.budget.staged() > 0 && staging_.CompressOldest() > 0) {

@@ -28,10 +28,6 @@ Status Staging::Init() {
     }
     free_count_ = kBlocks;
   }
-  return RegisterAgain();
-}
-
-Status Staging::RegisterAgain() {
   return core_.uffd.Register(area_, kAreaBytes);
 }
 
@@ -84,8 +80,8 @@ PageCount Staging::CompressOldest() {
     PageMask part = 0;
     for (PageMask rest = frames; rest != 0; rest &= rest - 1) {
       part |= rest & -rest;
-      if (std::popcount(part) < kPart && (rest & (rest - 1)) != 0) continue;
-      gone += static_cast<PageCount>(std::popcount(Compress(block, part)));
+      if (CountPages(part) < kPart && (rest & (rest - 1)) != 0) continue;
+      gone += static_cast<PageCount>(CountPages(Compress(block, part)));
       part = 0;
     }
     Return(block);
@@ -116,7 +112,7 @@ PageMask Staging::Compress(uint32_t block, PageMask frames) {
                    count * kPageSize)
               .ok());
   });
-  const auto count = static_cast<PageCount>(std::popcount(stored));
+  const auto count = static_cast<PageCount>(CountPages(stored));
   core_.budget.DropStaged(count);
   core_.budget.NoteStored(static_cast<int64_t>(count));
   core_.Count(PagerCounter::pages_out, count);
@@ -183,8 +179,8 @@ void Staging::CheckInvariants() {
     CHECK(blocks_[free_[i]].frames.load(std::memory_order_relaxed) == 0);
   }
   for (uint32_t i = 0; i < queued_; ++i) {
-    frames += static_cast<PageCount>(std::popcount(
-        blocks_[queue_[(head_ + i) % kBlocks]].frames.load(
+    frames += static_cast<PageCount>(
+        CountPages(blocks_[queue_[(head_ + i) % kBlocks]].frames.load(
             std::memory_order_relaxed)));
   }
   CHECK(frames == core_.budget.staged());

@@ -29,7 +29,6 @@ class Staging {
 
   // Reserves the area and registers it with core.uffd.
   Status Init();
-  Status RegisterAgain();  // in the child after fork
   void Release();
 
   // A free staging block, or kBlocks when all are in use.

@@ -39,8 +39,8 @@ int64_t Ioctl(int fd, unsigned long request, void* argument) {
 }
 
 Result<int> NewDescriptor() {
-  int64_t r = os::Syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK |
-                                               kUserModeOnly);
+  int64_t r =
+      os::Syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | kUserModeOnly);
   // Before Linux 5.11 there is no such flag, and no need for it.
   if (r == -EINVAL) r = os::Syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
   if (r < 0) return Status::FromReturn(r);
@@ -189,9 +189,9 @@ UffdProgress Uffd::Move(uint64_t to, uint64_t from, PageCount pages) {
 Status Uffd::WriteProtect(uint64_t start, PageCount pages, bool protect) {
   uffdio_writeprotect w{
       .range = {.start = start, .len = pages * kPageSize},
-      .mode = protect ? static_cast<uint64_t>(UFFDIO_WRITEPROTECT_MODE_WP)
-                      : static_cast<uint64_t>(
-                            UFFDIO_WRITEPROTECT_MODE_DONTWAKE)};
+      .mode = protect
+                  ? static_cast<uint64_t>(UFFDIO_WRITEPROTECT_MODE_WP)
+                  : static_cast<uint64_t>(UFFDIO_WRITEPROTECT_MODE_DONTWAKE)};
   for (;;) {
     const int64_t r = Ioctl(fd_, UFFDIO_WRITEPROTECT, &w);
     if (r != -EAGAIN) return Status::FromReturn(r);

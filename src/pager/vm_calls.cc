@@ -72,7 +72,8 @@ int64_t Pager::Mmap(const MmapCall& call, bool manage) {
   const auto start = static_cast<uint64_t>(r);
   // A hint above 47 bits asks the kernel for addresses that have no slot.
   if (!Usable(start, bytes)) return r;
-  if (fixed) Disown(start, start + bytes);
+  // Whatever was here is gone, even if uzswap was not told.
+  Disown(start, start + bytes);
   // If it cannot be registered, it is ordinary memory that never leaves.
   if (managed) {
     Adopt(start, start + bytes, static_cast<uint32_t>(call.prot) & 7).Ignore();
@@ -112,8 +113,8 @@ int64_t Pager::Mprotect(uint64_t start, uint64_t bytes, int prot) {
     bool ours = false;
     if (i < core_.ranges.count() && core_.ranges.At(i).start < end) {
       ours = core_.ranges.At(i).start <= at;
-      next = std::min(end, ours ? core_.ranges.At(i).end
-                                : core_.ranges.At(i).start);
+      next = std::min(end,
+                      ours ? core_.ranges.At(i).end : core_.ranges.At(i).start);
     }
     const int64_t r =
         os::Syscall(SYS_mprotect, Signed(at), Signed(next - at), prot);
@@ -134,6 +135,7 @@ int64_t Pager::Brk(uint64_t new_break) {
   const uint64_t from = std::max(PageCeil(before), PageCeil(first_break_));
   const uint64_t to = PageCeil(after);
   if (after > before && to > from) {
+    Disown(from, to);                                  // see Mmap
     Adopt(from, to, PROT_READ | PROT_WRITE).Ignore();  // see Mmap
   } else if (after < before && to < PageCeil(before)) {
     Disown(to, PageCeil(before));
