@@ -84,7 +84,9 @@ TEST_P(PagerTest, UntouchedPagesReadAsZeros) {
   }
   EXPECT_EQ(wrong, 0u);
   EXPECT_GT(Stats().faults_zero, 0u);
-  EXPECT_LT(Stats().faults, 8 * kMiB / kPage / 4);  // neighbours came along
+  if (kExactMemory) {
+    EXPECT_LT(Stats().faults, 8 * kMiB / kPage / 4);  // neighbours came along
+  }
   EXPECT_EQ(uzswap_munmap(base, 8 * kMiB), 0);
 }
 
@@ -249,6 +251,7 @@ TEST_P(PagerTest, WhenEverythingIsPinnedTheLimitGivesWay) {
 }
 
 TEST_P(PagerTest, StreamsAreBroughtInAhead) {
+  if (!kExactMemory) GTEST_SKIP() << "there is never room to look ahead";
   Open({.method = GetParam(), .room = 64 * kMiB});
   constexpr size_t kCount = 16 * kMiB / kPage;
   char* base = MapManaged(kCount * kPage);
@@ -258,9 +261,7 @@ TEST_P(PagerTest, StreamsAreBroughtInAhead) {
   EXPECT_EQ(CountWrong(base, kCount, 1), 0u);
   uzswap_stats after = Stats();
   EXPECT_EQ(after.pages_in - before.pages_in, kCount);
-  if (kExactMemory) {
-    EXPECT_LT(after.faults - before.faults, kCount / 16);
-  }
+  EXPECT_LT(after.faults - before.faults, kCount / 16);
   EXPECT_GT(after.pages_prefetched - before.pages_prefetched, kCount / 2);
   // Backwards as well.
   uzswap_evict_all();
@@ -269,9 +270,7 @@ TEST_P(PagerTest, StreamsAreBroughtInAhead) {
     ASSERT_TRUE(PageIs(base + i * kPage, i, 1));
   }
   after = Stats();
-  if (kExactMemory) {
-    EXPECT_LT(after.faults - before.faults, kCount / 16);
-  }
+  EXPECT_LT(after.faults - before.faults, kCount / 16);
   // Not at random.
   uzswap_evict_all();
   before = Stats();

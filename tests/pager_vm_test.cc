@@ -334,7 +334,7 @@ TEST(PagerOpen, RefusalsSayWhatToDo) {
   for (const Case& c : cases) {
     uzswap_config config = {};
     config.struct_size = sizeof(config);
-    config.memory_limit = 256 * kMiB;
+    config.memory_limit = RssBytes() + 256 * kMiB;
     c.change(&config);
     char why[512];
     EXPECT_EQ(uzswap_open(&config, why, sizeof(why)), c.error) << c.name;
@@ -347,7 +347,7 @@ TEST(PagerOpen, RefusalsSayWhatToDo) {
   }
   uzswap_config config = {};
   config.struct_size = sizeof(config);
-  config.memory_limit = 256 * kMiB;
+  config.memory_limit = RssBytes() + 256 * kMiB;
   ASSERT_EQ(uzswap_open(&config, nullptr, 0), 0);
   char why[512];
   EXPECT_EQ(uzswap_open(&config, why, sizeof(why)), -EBUSY);

@@ -130,9 +130,9 @@ UZSWAP_API long uzswap_brk(void *new_break);
 
 /* Makes [address, address + length) resident and keeps it so until the same
  * range is unpinned, so that the kernel may read and write it. Not managed
- * parts are skipped. Pins count. Returns 1 if any page had to be brought in, else 0. A page that
- * cannot be brought in (-EIO) is left for the system call to meet. Address and
- * length need not be aligned here and in the next three. */
+ * parts are skipped. Pins count. Returns 1 if any page had to be brought in,
+ * else 0. A page that cannot be brought in (-EIO) is left for the system call
+ * to meet. Address and length need not be aligned here and in the next two. */
 UZSWAP_API int uzswap_pin(const void *address, size_t length);
 /* The part of uzswap_pin that brings nothing in: takes no lock, makes no system
  * call, uses no vector registers. 0: everything is resident or not managed, and

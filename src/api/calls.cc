@@ -182,6 +182,8 @@ void uzswap_get_stats(struct uzswap_stats* stats) {
   stats->device_write_fail = z.device_write_fail;
   stats->device_read_fail = z.device_read_fail;
   stats->pool_limit_exceeded = z.pool_limit_exceeded;
+  stats->compressed_bytes_in = z.compressed_bytes_in;
+  stats->compressed_bytes_out = z.compressed_bytes_out;
 }
 
 size_t uzswap_descriptors(int* fds, size_t capacity) {

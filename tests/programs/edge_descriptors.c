@@ -50,7 +50,8 @@ int main(void) {
   Check("closefrom", memory, 2);
   const int null = open("/dev/null", O_WRONLY);
   int same = 0;
-  for (int fd = 3; fd < 1024; ++fd) same += fd == null || dup2(null, fd) == fd;
+  // From 900 up some numbers are uzswap's, and dup2 to those is EBADF.
+  for (int fd = 3; fd < 900; ++fd) same += fd == null || dup2(null, fd) == fd;
   printf("dup2 to %d\n", same);
   Check("dup2", memory, 3);
   printf("open: %d\n", CountOpen());
