@@ -187,7 +187,8 @@ inline uzswap_stats Stats() {
 
 // Dies at the first broken invariant of the pager or the engine.
 inline void CheckInvariants() {
-  uzswap::GetInstance()->pager.CheckInvariants();
+  uzswap::Instance* i = uzswap::GetInstance();
+  if (i != nullptr) i->pager.CheckInvariants();
 }
 
 // One open instance for each test.

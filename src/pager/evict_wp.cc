@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "pager/evictor.h"
+#include "pager/test_hooks.h"
 
 namespace uzswap {
 namespace {
@@ -59,7 +60,8 @@ void WpEvictor::ProbeBatchedDrop() {
   const int64_t r =
       os::Syscall(SYS_process_madvise, kPidfdSelf,
                   reinterpret_cast<int64_t>(&range), 1, MADV_DONTNEED, 0);
-  batched_ = r == static_cast<int64_t>(kPageSize);
+  batched_ =
+      r == static_cast<int64_t>(kPageSize) && !pager_test_hooks.no_batched_drop;
   CHECK(os::Unmap(page.value(), kPageSize).ok());
 }
 

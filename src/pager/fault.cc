@@ -17,6 +17,8 @@ constexpr uint64_t kZeroAround = Uffd::kMaxZeros;
 // process is given up.
 constexpr uint64_t kSuspicious = 3;
 constexpr uint64_t kHopeless = 1000000;
+// A store that has lost one page has often lost them all.
+constexpr uint32_t kLostLines = 8;
 constexpr int kFrameTries = 64;
 
 uint32_t Bit(unsigned i) { return uint32_t{1} << i; }
@@ -175,7 +177,9 @@ Status Pager::LoadBatch(Batch* batch, const ScopedBounce& bounce) {
     batch->mask &= ~Bit(i);
     core_.word(slot).BecomeEvicted();
     if (i == batch->main) {
-      LogLost(slot, s.error());
+      if (lost_logged_.fetch_add(1, std::memory_order_relaxed) < kLostLines) {
+        LogLost(slot, s.error());
+      }
       result = Status::Error(EIO);
     }
   });
@@ -188,7 +192,7 @@ Status Pager::MapBatch(Batch* batch, const ScopedBounce* bounce) {
   Status result;
   uint32_t mapped = 0;
   ForEachRun(batch->mask, [&](unsigned first, unsigned count) {
-    mapped |= MapRun(*batch, first, count, bounce, &result);
+    mapped |= MapRun(*batch, {first, count}, bounce, &result);
   });
   const uint32_t left = batch->mask & ~mapped;
   const auto pages = CountPages(mapped);
@@ -216,10 +220,11 @@ Status Pager::MapBatch(Batch* batch, const ScopedBounce* bounce) {
 
 // Returns the pages of the run that are mapped. *status tells what stopped the
 // main page.
-uint32_t Pager::MapRun(const Batch& batch, unsigned first, unsigned count,
-                       const ScopedBounce* bounce, Status* status) {
+uint32_t Pager::MapRun(const Batch& batch, Run run, const ScopedBounce* bounce,
+                       Status* status) {
   uint32_t mapped = 0;
-  const unsigned end = first + count;
+  unsigned first = run.first;
+  const unsigned end = run.first + run.count;
   while (first < end) {
     const uint64_t to = AddressOf(batch.first + first);
     const UffdProgress done =

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/os.h"
+#include "pager/test_hooks.h"
 #include "pager/text.h"
 
 namespace uzswap {
@@ -57,7 +58,7 @@ Status Pager::Open(uzswap_evict_method method, const char** what) {
   UZSWAP_RETURN_IF_ERROR(staging_.Init());
   wp_.ProbeBatchedDrop();
   method_ = method;
-  thp_always_ = HugePagesAlways();
+  thp_always_ = HugePagesAlways() || pager_test_hooks.thp_always;
   first_break_ = static_cast<uint64_t>(os::Syscall(SYS_brk, 0));
   return kOk;
 }

@@ -95,6 +95,10 @@ class Pager {
     uint32_t pins;  // for the main page
     bool evicted;   // else they were none
   };
+  struct Run {
+    unsigned first;
+    unsigned count;
+  };
   struct Extent {
     uint64_t start;
     uint64_t end;
@@ -109,10 +113,8 @@ class Pager {
   void ClaimWindow(const Extent& window, Slot slot, Batch* batch);
   Status LoadBatch(Batch* batch, const ScopedBounce& bounce);
   Status MapBatch(Batch* batch, const ScopedBounce* bounce);
-  bool MapPage(const Batch& batch, unsigned i, const ScopedBounce* bounce,
-               Status* status);
-  uint32_t MapRun(const Batch& batch, unsigned first, unsigned count,
-                  const ScopedBounce* bounce, Status* status);
+  uint32_t MapRun(const Batch& batch, Run run, const ScopedBounce* bounce,
+                  Status* status);
   void Unmapped(const Batch& batch, uint32_t left, const ScopedBounce* bounce);
   Status Spurious(Slot slot) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   void ForgetRepeats(Slot slot);
@@ -190,6 +192,7 @@ class Pager {
   std::atomic<uint32_t> ticks_{0};  // faults, for what is done now and then
   std::atomic<bool> warned_limit_{false};
   std::atomic<bool> warned_lost_{false};
+  std::atomic<uint32_t> lost_logged_{0};
   // Repeated faults on resident pages: slot << 24 | count.
   std::array<std::atomic<uint64_t>, 16> repeats_ = {};
   uint64_t start_ns_ = 0;

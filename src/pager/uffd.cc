@@ -10,6 +10,7 @@
 #include <cstddef>
 
 #include "base/os.h"
+#include "pager/test_hooks.h"
 
 namespace uzswap {
 namespace {
@@ -106,7 +107,8 @@ Status Uffd::Open() {
     os::Close(fd.value());
     return Status::FromReturn(r);
   }
-  can_move_ = (features.value() & kFeatureMove) != 0;
+  can_move_ =
+      (features.value() & kFeatureMove) != 0 && !pager_test_hooks.no_move;
   fd_ = MoveDescriptorHigh(fd.value());
   return kOk;
 }
