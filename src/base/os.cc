@@ -17,8 +17,8 @@ namespace {
 int64_t Raw(const void* pointer) { return reinterpret_cast<int64_t>(pointer); }
 
 constexpr uint64_t Bit(int signal) { return uint64_t{1} << (signal - 1); }
-constexpr uint64_t kSynchronous = Bit(SIGBUS) | Bit(SIGSEGV) | Bit(SIGSYS) |
-                                  Bit(SIGILL) | Bit(SIGFPE) | Bit(SIGTRAP);
+// A fault on a managed page, and a dispatched system call, cannot be put off.
+constexpr uint64_t kSynchronous = Bit(SIGBUS) | Bit(SIGSYS);
 
 // One more than the highest CPU that this machine can ever have, from a list
 // such as "0-3,8-11"; 0 if there is no such file.

@@ -72,8 +72,8 @@ int ProcessId();
 inline void Pause() { __builtin_ia32_pause(); }
 void Yield();
 
-// Blocks every signal but SIGBUS, SIGSEGV, SIGSYS, SIGILL, SIGFPE, SIGTRAP
-// (which cannot be put off) and returns the old mask.
+// Blocks every signal but SIGBUS and SIGSYS and returns the old mask. A fault
+// of the processor's while the others are blocked kills, as it should here.
 uint64_t BlockSignals();
 void RestoreSignals(uint64_t old_mask);
 

@@ -68,7 +68,11 @@ uint64_t ProgramStack(const ThreadBlock& block, ucontext_t& context) {
   if (!block.OnPrivateStack(rsp)) return rsp;
   // Inside one of our system calls: calls the handler makes must not use the
   // part of the private stack that is in use. entry.S puts the value back.
-  uzswap_tls.private_top = rsp - 256;
+  // So deep on it stand only calls that were left by longjmp.
+  constexpr uint64_t kTooDeep = kPrivateStackBytes / 4;
+  const auto base = reinterpret_cast<uint64_t>(block.private_stack);
+  uzswap_tls.private_top =
+      rsp - 256 - base < kTooDeep ? base + kPrivateStackBytes : rsp - 256;
   return reinterpret_cast<uint64_t>(uzswap_tls.frame);
 }
 

@@ -11,6 +11,7 @@
 #include "preload/report.h"
 #include "preload/signals.h"
 #include "preload/syscall_frame.h"
+#include "preload/thread.h"
 #include "preload/vectors.h"
 
 extern "C" {
@@ -54,6 +55,9 @@ int64_t Ordinary(const SyscallFrame& frame) {
 // Words the kernel writes or reads at moments of its own choosing stay pinned
 // for the life of the thread.
 int64_t Lasting(const SyscallFrame& frame, uint64_t bytes) {
+  if (frame.number() == SYS_set_robust_list) {
+    ThisThread().robust_list = frame.rdi;
+  }
   if (frame.rdi != 0) {
     (void)uzswap_pin_saving_vectors(reinterpret_cast<void*>(frame.rdi), bytes);
   }
@@ -104,5 +108,13 @@ void uzswap_dispatch(uzswap::preload::SyscallFrame* frame) {
 int uzswap_stack_is_managed(const void* frame) {
   // What lies below is what we are about to use.
   constexpr size_t kReach = 16 * 1024;
+  // An alternate stack may be as small as 2 KiB: it is the program's alone.
+  const stack_t& stack = uzswap::preload::ThisThread().program_stack;
+  if ((stack.ss_flags & SS_DISABLE) == 0 &&
+      reinterpret_cast<uintptr_t>(frame) -
+              reinterpret_cast<uintptr_t>(stack.ss_sp) <
+          stack.ss_size) {
+    return 1;
+  }
   return uzswap_is_managed(static_cast<const char*>(frame) - kReach, kReach);
 }

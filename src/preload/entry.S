@@ -92,6 +92,8 @@ save_registers:
         mov     %rbx, %rdi
         call    uzswap_dispatch
         mov     uzswap_tls@gottpoff(%rip), %rax
+        /* Off the private stack first: a signal there needs tls.frame. */
+        mov     %rbx, %rsp
         mov     %r12, %fs:8(%rax)
         mov     %r13, %fs:(%rax)
         .globl uzswap_resume_program
@@ -277,7 +279,8 @@ uzswap_clone_onto:
 
 /* void uzswap_vfork(VforkContext* context): parent and child share the stack,
  * and the child will overwrite it: both resume from `context` (unmanaged
- * memory), which starts with a copy of the SyscallFrame. Never returns;
+ * memory), which starts with a copy of the SyscallFrame and ends with the signal
+ * mask to put back: signals are blocked while we are here. Never returns;
  * uzswap_vfork_return(context, result) rebuilds the frame and returns it. */
         .p2align 5
         .globl uzswap_vfork
@@ -301,6 +304,13 @@ uzswap_vfork:
         mov     %rax, %rsi
         call    uzswap_vfork_return
         mov     %rax, %rbx
+        mov     %rbx, %rsp
+        mov     $14, %eax                       /* rt_sigprocmask */
+        mov     $2, %edi                        /* SIG_SETMASK */
+        lea     136(%r12), %rsi
+        xor     %edx, %edx
+        mov     $8, %r10d
+        syscall
         jmp     uzswap_resume_program
         .cfi_endproc
         .size uzswap_vfork, . - uzswap_vfork
@@ -323,8 +333,8 @@ uzswap_unmap_and_exit:
 
         .section .rodata
         .p2align 3
-/* Everything but SIGILL SIGTRAP SIGBUS SIGFPE SIGSEGV SIGSYS. */
+/* Everything but SIGBUS and SIGSYS. */
 blocked_mask:
-        .quad   ~((1 << 3) | (1 << 4) | (1 << 6) | (1 << 7) | (1 << 10) | (1 << 30))
+        .quad   ~((1 << 6) | (1 << 30))
 
         .section .note.GNU-stack, "", @progbits

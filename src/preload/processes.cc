@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "base/os.h"
+#include "preload/arguments.h"
 #include "preload/chaos.h"
 #include "preload/handlers.h"
 #include "preload/report.h"
@@ -67,16 +68,49 @@ void PinForLife(uint64_t address, uint64_t bytes) {
   }
 }
 
-constexpr uint64_t kThreadTop = 64 * 1024;  // TCB, rseq, static TLS
-constexpr uint64_t kThreadFirstStack = 32 * 1024;
+constexpr uint64_t kThreadBytes = 4096;  // struct pthread: ids, rseq, robust
+constexpr uint64_t kFirstStack = 32 * 1024;
 
-void PinNewThread(const SyscallFrame& frame) {
-  const uint64_t stack = frame.rsi;
+void PinNewThread(const SyscallFrame& frame, ThreadBlock* block) {
   PinForLife(frame.rdx, sizeof(int));
   PinForLife(frame.r10, sizeof(int));
-  if (uzswap_is_managed(reinterpret_cast<void*>(stack - 1), 1) != 0) {
-    PinForLife(stack - kThreadFirstStack, kThreadFirstStack + kThreadTop);
+  if ((frame.rdi & CLONE_SETTLS) != 0) PinForLife(frame.r8, kThreadBytes);
+  block->start_stack = frame.rsi - kFirstStack;
+  block->start_stack_bytes = kFirstStack;
+  PinForLife(block->start_stack, kFirstStack);
+}
+
+// A robust mutex that the kernel is to find when it walks the list of an
+// exiting thread must be resident. 2048 entries is the kernel's limit.
+void PinRobustList(uint64_t head) {
+  struct {
+    uint64_t next;
+    int64_t futex_offset;
+    uint64_t pending;
+  } list{};
+  if (head == 0 || SafeRead(head, &list, sizeof(list)) != sizeof(list)) return;
+  const auto pin = [&](uint64_t entry) {
+    if (entry == 0) return;
+    PinForLife(entry, sizeof(entry));
+    PinForLife(entry + static_cast<uint64_t>(list.futex_offset), sizeof(int));
+  };
+  pin(list.pending & ~uint64_t{1});
+  uint64_t entry = list.next & ~uint64_t{1};
+  for (int i = 0; i < 2048 && entry != head && entry != 0; ++i) {
+    pin(entry);
+    uint64_t next = 0;
+    if (SafeRead(entry, &next, sizeof(next)) != sizeof(next)) return;
+    entry = next & ~uint64_t{1};
   }
+}
+
+// A child is about to run on our memory. False: too deep.
+bool Lend(ThreadBlock& block) {
+  if (block.vfork_depth == kVforkDepth) return false;
+  if (block.vfork_depth++ == 0) {
+    memset(block.child_actions, 0, sizeof(block.child_actions));
+  }
+  return true;
 }
 
 void CutLooseInChild() {
@@ -106,7 +140,12 @@ int64_t CloneOnto(const SyscallFrame& frame) {
     block->blocked = ThisThread().blocked;
     // The parent's stack may be gone when the child looks at it.
     start = reinterpret_cast<CloneStart*>(block->sigreturn);
-    PinNewThread(frame);
+    PinNewThread(frame, block);
+  } else if ((flags & CLONE_VM) == 0) {
+    // The child writes to its stack before it can bring a page back.
+    PinForLife(frame.rsi - kFirstStack, kFirstStack);
+  } else if (!Lend(ThisThread())) {
+    return -EAGAIN;
   }
   auto* child =
       reinterpret_cast<SyscallFrame*>(frame.rsi - 128 - sizeof(SyscallFrame));
@@ -125,7 +164,10 @@ int64_t CloneOnto(const SyscallFrame& frame) {
   if (forked) PrepareForkSavingVectors();
   const int64_t r = uzswap_clone_onto(start);
   if (forked) uzswap_parent_after_fork();
-  if ((flags & CLONE_VFORK) != 0) FreeExecCopy(ThisThread());
+  if (!forked && block == nullptr) {
+    --ThisThread().vfork_depth;
+    FreeExecCopy(ThisThread());
+  }
   if (r < 0 && block != nullptr) FreeThreadBlock(block);
   os::RestoreSignals(mask);
   return r;
@@ -152,10 +194,13 @@ int64_t Fork(const SyscallFrame& frame) {
 
 int64_t Vfork(const SyscallFrame& frame) {
   ThreadBlock& block = ThisThread();
-  if (block.vfork_depth == kVforkDepth) return -EAGAIN;
-  VforkContext& context = block.vfork[block.vfork_depth++];
-  context.frame = frame;
-  context.place = const_cast<SyscallFrame*>(&frame);
+  if (!Lend(block)) return -EAGAIN;
+  VforkContext& context = block.vfork[block.vfork_depth - 1];
+  context = {.frame = frame,
+             .place = const_cast<SyscallFrame*>(&frame),
+             .signal_mask = os::BlockSignals(),
+             .private_top = uzswap_tls.private_top,
+             .outer_frame = uzswap_tls.frame};
   uzswap_vfork(&context);
 }
 
@@ -171,6 +216,7 @@ int64_t Clone(const SyscallFrame& frame) {
 }
 
 [[noreturn]] void ExitThread(int code) {
+  PinRobustList(ThisThread().robust_list);
   (void)os::BlockSignals();
   ThreadBlock* block = uzswap_tls.block;
   const stack_t off{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
@@ -232,6 +278,10 @@ void uzswap_thread_start(uzswap::preload::CloneStart* start) {
   }
   const int armed = ArmDispatch();
   CHECK(armed == 0);
+  if (start->block != nullptr) {
+    uzswap_unpin(reinterpret_cast<void*>(start->block->start_stack),
+                 start->block->start_stack_bytes);
+  }
   if (start->forked) CutLooseInChild();
   const uint64_t mask = start->signal_mask;
   uzswap::os::RestoreSignals(mask);
@@ -249,6 +299,8 @@ void* uzswap_vfork_return(uzswap::preload::VforkContext* context,
     block.vfork_depth = static_cast<int>(context - block.vfork);
     FreeExecCopy(block);
   }
+  uzswap_tls.private_top = context->private_top;
+  uzswap_tls.frame = context->outer_frame;
   context->frame.set_result(result);
   *context->place = context->frame;
   return context->place;

@@ -64,7 +64,7 @@ size_t Copy(long number, uint64_t program, void* ours, size_t bytes) {
   const iovec local{ours, bytes};
   const iovec remote{reinterpret_cast<void*>(program), bytes};
   // Not cached: a fork or vfork child has another.
-  const int64_t self = os::Syscall(SYS_getpid);
+  const int64_t self = os::Syscall(SYS_gettid);
   const int64_t r =
       os::Syscall(number, self, Raw(&local), 1, Raw(&remote), 1, 0);
   if (r >= 0) return static_cast<size_t>(r);

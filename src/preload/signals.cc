@@ -30,7 +30,6 @@ void EnterHandler(int signal, const siginfo_t* info, ucontext_t* context,
 
 namespace {
 
-constexpr int kSignals = 64;
 constexpr uint64_t kSaRestorer = 0x04000000;
 constexpr int kUserDispatch = 2;  // SYS_USER_DISPATCH in si_code
 
@@ -38,10 +37,15 @@ constinit LockClass action_class{"signal actions"};
 constinit Mutex action_mutex{action_class};
 // What the program asked for; meaningful where `set`. Guarded by action_mutex,
 // which is only taken with signals blocked.
-constinit struct {
-  bool set;
-  KernelAction action;
-} actions[kSignals + 1] = {};
+constinit ProgramAction actions[kSignals + 1] = {};
+
+ProgramAction& ActionOf(int signal) {
+  ThreadBlock& block = ThisThread();
+  if (block.vfork_depth == 0) return actions[signal];
+  ProgramAction& own = block.child_actions[signal];
+  if (!own.set) own = actions[signal];
+  return own;
+}
 
 bool IsFunction(uint64_t handler) {
   return handler != reinterpret_cast<uint64_t>(SIG_DFL) &&
@@ -51,9 +55,10 @@ bool IsFunction(uint64_t handler) {
 // The program's action for a signal that is being delivered.
 KernelAction Take(int signal) {
   ScopedLock lock(action_mutex);
-  const KernelAction action = actions[signal].action;
+  KernelAction& kept = ActionOf(signal).action;
+  const KernelAction action = kept;
   if (IsFunction(action.handler) && (action.flags & SA_RESETHAND) != 0) {
-    actions[signal].action.handler = reinterpret_cast<uint64_t>(SIG_DFL);
+    kept.handler = reinterpret_cast<uint64_t>(SIG_DFL);
   }
   return action;
 }
@@ -116,8 +121,7 @@ KernelAction Ours(Handler handler, uint64_t flags) {
   return {.handler = reinterpret_cast<uint64_t>(handler),
           .flags = flags | SA_SIGINFO | SA_ONSTACK | kSaRestorer,
           .restorer = reinterpret_cast<uint64_t>(&uzswap_own_restorer),
-          .mask = ~(kNeverBlocked | SignalBit(SIGSEGV) | SignalBit(SIGILL) |
-                    SignalBit(SIGFPE) | SignalBit(SIGTRAP))};
+          .mask = ~kNeverBlocked};
 }
 
 // Makes the kernel do what `wanted` needs. SIGBUS and SIGSYS stay ours.
@@ -136,8 +140,9 @@ int64_t Install(int signal, const KernelAction& wanted) {
 int64_t Current(int signal, KernelAction* old) {
   {
     ScopedLock lock(action_mutex);
-    if (actions[signal].set) {
-      *old = actions[signal].action;
+    const ProgramAction& kept = ActionOf(signal);
+    if (kept.set) {
+      *old = kept.action;
       return 0;
     }
   }
@@ -156,6 +161,7 @@ int64_t Sigaction(const SyscallFrame& frame) {
   if (frame.rsi != 0 && (signal == SIGKILL || signal == SIGSTOP)) {
     return -EINVAL;
   }
+  wanted.mask &= ~(SignalBit(SIGKILL) | SignalBit(SIGSTOP));
   KernelAction old{};
   const uint64_t mask = os::BlockSignals();
   int64_t r = Current(signal, &old);
@@ -163,8 +169,9 @@ int64_t Sigaction(const SyscallFrame& frame) {
     // Remembered before it is installed: the wrapper may run at once.
     {
       ScopedLock lock(action_mutex);
-      actions[signal].action = wanted;
-      actions[signal].set = true;
+      ProgramAction& kept = ActionOf(signal);
+      kept.action = wanted;
+      kept.set = true;
     }
     r = Install(signal, wanted);
   }

@@ -11,16 +11,9 @@
 #include <cstdint>
 
 #include "preload/syscall_frame.h"
+#include "preload/thread.h"
 
 namespace uzswap::preload {
-
-// As the kernel's struct sigaction for rt_sigaction.
-struct KernelAction {
-  uint64_t handler;
-  uint64_t flags;
-  uint64_t restorer;
-  uint64_t mask;
-};
 
 constexpr uint64_t SignalBit(int signal) { return uint64_t{1} << (signal - 1); }
 inline constexpr uint64_t kNeverBlocked = SignalBit(SIGBUS) | SignalBit(SIGSYS);

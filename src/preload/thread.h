@@ -14,14 +14,33 @@
 
 namespace uzswap::preload {
 
-// entry.S reads a copy of the frame at offset 0.
+// As the kernel's struct sigaction for rt_sigaction.
+struct KernelAction {
+  uint64_t handler;
+  uint64_t flags;
+  uint64_t restorer;
+  uint64_t mask;
+};
+
+// What the program asked for, for one signal; meaningful where `set`.
+struct ProgramAction {
+  bool set;
+  KernelAction action;
+};
+inline constexpr int kSignals = 64;
+
+// entry.S reads a copy of the frame at offset 0 and the mask at 136.
 struct VforkContext {
   SyscallFrame frame;
   SyscallFrame* place;  // where the frame was on the program's stack
+  uint64_t signal_mask;
+  uint64_t private_top;
+  SyscallFrame* outer_frame;
 };
+static_assert(offsetof(VforkContext, signal_mask) == 136);
 
 inline constexpr size_t kAlternateStackBytes = 128 * 1024;
-inline constexpr size_t kPrivateStackBytes = 64 * 1024;
+inline constexpr size_t kPrivateStackBytes = 256 * 1024;
 inline constexpr size_t kSigreturnBytes = 24 * 1024;  // AMX state is 8 KiB
 inline constexpr int kVforkDepth = 4;
 
@@ -30,7 +49,14 @@ struct ThreadBlock {
   uint64_t blocked;       // of SIGBUS and SIGSYS, what it believes to block
   void* exec_copy;        // strings of an exec in flight (also a vfork child's)
   size_t exec_copy_bytes;
+  // Above 0 this memory is lent to a vfork child: its sigactions are its own
+  // (in the kernel too) and must not become the parent's.
   int vfork_depth;
+  ProgramAction child_actions[kSignals + 1];
+  uint64_t robust_list;  // head, as the kernel was told
+  // Of a thread that starts on a managed stack, until it can fault by itself.
+  uint64_t start_stack;
+  uint64_t start_stack_bytes;
   VforkContext vfork[kVforkDepth];
   char* alternate_stack;
   char* private_stack;
