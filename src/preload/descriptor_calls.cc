@@ -113,6 +113,24 @@ bool DescriptorCall(const SyscallFrame& frame, int64_t* result) {
     case SYS_close:
     case SYS_dup:
     case SYS_fcntl:
+    // Bytes written to uzswap's backing file would be somebody's page.
+    case SYS_read:
+    case SYS_write:
+    case SYS_readv:
+    case SYS_writev:
+    case SYS_pread64:
+    case SYS_pwrite64:
+    case SYS_preadv:
+    case SYS_pwritev:
+    case SYS_preadv2:
+    case SYS_pwritev2:
+    case SYS_lseek:
+    case SYS_ioctl:
+    case SYS_ftruncate:
+    case SYS_fallocate:
+    case SYS_flock:
+    case SYS_sendfile:
+    case SYS_fstat:
       if (!IsHidden(frame.rdi)) return false;
       *result = -EBADF;
       return true;

@@ -72,10 +72,11 @@ int64_t Prctl(const SyscallFrame& frame) {
 
 bool Special(SyscallFrame& frame, int64_t* result) {
   switch (frame.number()) {
+    case SYS_futex:
+      return false;  // the most frequent ones do not look far
     case SYS_read:
     case SYS_write:
-    case SYS_futex:
-      return false;  // the most frequent ones look no further
+      return DescriptorCall(frame, result);
     case SYS_prctl:
       *result = Prctl(frame);
       return true;
