@@ -42,7 +42,7 @@ extern "C" {
 struct uzswap_compressor {
   size_t struct_size;   /* sizeof (struct uzswap_compressor) */
   unsigned api_version; /* UZSWAP_COMPRESSOR_API_VERSION */
-  const char *name;     /* what users write: "lz4", "zstd" ... */
+  const char* name;     /* what users write: "lz4", "zstd" ... */
 
   /* Bytes of workspace for this level; 0 is allowed, also as the answer for a
    * level that init refuses. Constant per level. */
@@ -51,28 +51,28 @@ struct uzswap_compressor {
   /* Makes a zero-filled workspace ready. 0, or EINVAL: level not supported.
    * Called inside faults too, when a CPU compresses for the first time: the
    * rules above hold, and a level that was accepted once is always accepted. */
-  int (*init)(void *workspace, size_t workspace_bytes, int level);
+  int (*init)(void* workspace, size_t workspace_bytes, int level);
 
   /* Compresses source_bytes bytes. Never writes past destination_bytes.
    * 0: *produced holds the length. ENOSPC: the result does not fit (the
    * content is incompressible for the room given). EINVAL: anything else. */
-  int (*compress)(void *workspace, const void *source, size_t source_bytes,
-                  void *destination, size_t destination_bytes,
-                  size_t *produced);
+  int (*compress)(void* workspace, const void* source, size_t source_bytes,
+                  void* destination, size_t destination_bytes,
+                  size_t* produced);
 
   /* Decompresses exactly destination_bytes bytes from source_bytes bytes.
    * 0, or EIO: the source is not valid (corrupt, cut, or of another length).
    * Hostile input must not make it read or write outside the two buffers. */
-  int (*decompress)(void *workspace, const void *source, size_t source_bytes,
-                    void *destination, size_t destination_bytes);
+  int (*decompress)(void* workspace, const void* source, size_t source_bytes,
+                    void* destination, size_t destination_bytes);
 };
 
 /* What a plug-in exports; never absent, never different from call to call. */
-__attribute__((visibility("default"))) const struct uzswap_compressor *
+__attribute__((visibility("default"))) const struct uzswap_compressor*
 uzswap_compressor_plugin(void);
 
 #define UZSWAP_COMPRESSOR_PLUGIN(table)                            \
-  const struct uzswap_compressor *uzswap_compressor_plugin(void) { \
+  const struct uzswap_compressor* uzswap_compressor_plugin(void) { \
     return &(table);                                               \
   }
 
@@ -89,10 +89,10 @@ uzswap_compressor_plugin(void);
 #else
 #define UZSWAP_EXTERN_C_ extern
 #endif
-#define UZSWAP_COMPRESSOR(NAME)                                        \
-  UZSWAP_EXTERN_C_ __attribute__((visibility("hidden")))               \
-  const struct uzswap_compressor uzswap_compressor_##NAME;             \
-  UZSWAP_COMPRESSOR_EXPORT_(uzswap_compressor_##NAME)                  \
+#define UZSWAP_COMPRESSOR(NAME)                            \
+  UZSWAP_EXTERN_C_ __attribute__((visibility("hidden")))   \
+  const struct uzswap_compressor uzswap_compressor_##NAME; \
+  UZSWAP_COMPRESSOR_EXPORT_(uzswap_compressor_##NAME)      \
   const struct uzswap_compressor uzswap_compressor_##NAME
 
 #ifdef __cplusplus

@@ -16,8 +16,8 @@
 
 enum uzswap_record_state {
   UZSWAP_RECORD_FREE = 0,
-  UZSWAP_RECORD_LIVE = 1,  /* being written from time to time */
-  UZSWAP_RECORD_ENDED = 2, /* the process left by exit; final */
+  UZSWAP_RECORD_LIVE = 1,   /* being written from time to time */
+  UZSWAP_RECORD_ENDED = 2,  /* the process left by exit; final */
   UZSWAP_RECORD_EXECED = 3, /* the process became another program; final */
   UZSWAP_RECORD_FAILED = 4, /* uzswap could not start; `why` says it */
 };
@@ -26,22 +26,22 @@ struct uzswap_record {
   uint32_t state; /* enum uzswap_record_state; written last, atomically */
   int32_t pid;
   int32_t parent;
-  uint32_t forked;         /* 1: began by fork, 0: by exec */
-  char program[32];        /* base name, terminated */
-  char why[160];           /* RECORD_FAILED: the sentence */
-  uint64_t calls_patched;  /* system calls that came through patched sites */
+  uint32_t forked;           /* 1: began by fork, 0: by exec */
+  char program[32];          /* base name, terminated */
+  char why[160];             /* RECORD_FAILED: the sentence */
+  uint64_t calls_patched;    /* system calls that came through patched sites */
   uint64_t calls_dispatched; /* that came through Syscall User Dispatch */
-  uint64_t calls_unlisted; /* with no row in the argument table */
-  uint32_t sites_patched;  /* 0: libc build unknown, dispatch alone */
+  uint64_t calls_unlisted;   /* with no row in the argument table */
+  uint32_t sites_patched;    /* 0: libc build unknown, dispatch alone */
   uint32_t sites_known;
   struct uzswap_stats stats;
 };
 
 struct uzswap_report {
   uint64_t magic;
-  uint32_t record_bytes;  /* sizeof (struct uzswap_record) */
-  uint32_t records;       /* capacity */
-  uint32_t next;          /* atomic: records taken; may exceed capacity */
+  uint32_t record_bytes; /* sizeof (struct uzswap_record) */
+  uint32_t records;      /* capacity */
+  uint32_t next;         /* atomic: records taken; may exceed capacity */
   uint32_t reserved;
   struct uzswap_record record[UZSWAP_REPORT_RECORDS];
 };

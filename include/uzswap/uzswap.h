@@ -40,16 +40,16 @@ enum uzswap_evict_method {
 };
 
 struct uzswap_config {
-  size_t struct_size;       /* sizeof (struct uzswap_config) */
-  uint64_t memory_limit;    /* bytes of RssAnon + RssShmem, all included */
-  const char *compressor;   /* "lz4", "zstd", "lzo"; NULL: "lz4" */
-  int compressor_level;     /* 0: the compressor's default */
-  const char *zpool;        /* "zsmalloc"; NULL: "zsmalloc" */
-  unsigned max_pool_percent;         /* of memory_limit; 0: default */
+  size_t struct_size;        /* sizeof (struct uzswap_config) */
+  uint64_t memory_limit;     /* bytes of RssAnon + RssShmem, all included */
+  const char* compressor;    /* "lz4", "zstd", "lzo"; NULL: "lz4" */
+  int compressor_level;      /* 0: the compressor's default */
+  const char* zpool;         /* "zsmalloc"; NULL: "zsmalloc" */
+  unsigned max_pool_percent; /* of memory_limit; 0: default */
   unsigned accept_threshold_percent; /* of the pool's maximum; 0: 90 */
-  const char *backing;      /* directory, file or block device; NULL: none */
-  uint64_t backing_size;    /* bytes; 0: 16 times memory_limit */
-  const char *plugin_dir;   /* where compressor plug-ins are; NULL: none */
+  const char* backing;    /* directory, file or block device; NULL: none */
+  uint64_t backing_size;  /* bytes; 0: 16 times memory_limit */
+  const char* plugin_dir; /* where compressor plug-ins are; NULL: none */
   enum uzswap_evict_method evict;
 };
 
@@ -64,15 +64,15 @@ struct uzswap_stats {
   uint64_t compressed_bytes; /* what the objects in it sum up to */
   uint64_t device_bytes;     /* original size of what is on the device */
   uint64_t metadata_bytes;
-  uint64_t unmanaged_bytes;  /* anonymous memory that uzswap cannot move */
+  uint64_t unmanaged_bytes; /* anonymous memory that uzswap cannot move */
   /* highest so far, in bytes */
   uint64_t peak_bytes;         /* RssAnon + RssShmem */
   uint64_t peak_without_bytes; /* what it would have been without uzswap */
   /* totals */
-  uint64_t faults;          /* served, all kinds */
-  uint64_t faults_zero;     /* first touch */
-  uint64_t faults_soft;     /* page was staged: no decompression */
-  uint64_t pages_in;        /* brought back (prefetched ones included) */
+  uint64_t faults;      /* served, all kinds */
+  uint64_t faults_zero; /* first touch */
+  uint64_t faults_soft; /* page was staged: no decompression */
+  uint64_t pages_in;    /* brought back (prefetched ones included) */
   uint64_t pages_prefetched;
   uint64_t pages_out;       /* evicted */
   uint64_t pages_cancelled; /* written to while on their way out */
@@ -99,7 +99,7 @@ struct uzswap_stats {
  * (SIGBUS and write-protect, Linux 5.7). -ENOMEM: no memory, or memory_limit is
  * below what can work. Others: what opening `backing` said.
  * `why` (may be NULL) receives a sentence for the user, always terminated. */
-UZSWAP_API int uzswap_open(const struct uzswap_config *config, char *why,
+UZSWAP_API int uzswap_open(const struct uzswap_config* config, char* why,
                            size_t why_bytes);
 /* Brings nothing back: only for a process without managed memory. */
 UZSWAP_API void uzswap_close(void);
@@ -107,45 +107,45 @@ UZSWAP_API void uzswap_close(void);
 /* Manages an anonymous private mapping (present pages keep their content and
  * become evictable). It may be PROT_NONE. -EINVAL: not aligned or not of that
  * kind. -ENOMEM. On error the range is as before. */
-UZSWAP_API int uzswap_manage(void *address, size_t length);
+UZSWAP_API int uzswap_manage(void* address, size_t length);
 /* Brings every page of the range back and stops managing it (mlock). -ENOMEM:
  * the limit does not allow it; nothing has changed. */
-UZSWAP_API int uzswap_unmanage(void *address, size_t length);
+UZSWAP_API int uzswap_unmanage(void* address, size_t length);
 /* 1 if any byte of the range is managed. Cheap; takes no lock. */
-UZSWAP_API int uzswap_is_managed(const void *address, size_t length);
+UZSWAP_API int uzswap_is_managed(const void* address, size_t length);
 
 /* The VM calls. Each does the raw system call AND keeps the books, atomically
  * with regard to faults and eviction; each returns what the kernel returns.
  * Ranges may mix managed and foreign memory. */
 /* manage != 0: manage the new mapping if it is anonymous and private. */
-UZSWAP_API long uzswap_mmap(void *address, size_t length, int prot, int flags,
+UZSWAP_API long uzswap_mmap(void* address, size_t length, int prot, int flags,
                             int fd, long offset, int manage);
-UZSWAP_API long uzswap_munmap(void *address, size_t length);
-UZSWAP_API long uzswap_mprotect(void *address, size_t length, int prot);
-UZSWAP_API long uzswap_mremap(void *old_address, size_t old_length,
-                              size_t new_length, int flags, void *new_address);
-UZSWAP_API long uzswap_madvise(void *address, size_t length, int advice);
+UZSWAP_API long uzswap_munmap(void* address, size_t length);
+UZSWAP_API long uzswap_mprotect(void* address, size_t length, int prot);
+UZSWAP_API long uzswap_mremap(void* old_address, size_t old_length,
+                              size_t new_length, int flags, void* new_address);
+UZSWAP_API long uzswap_madvise(void* address, size_t length, int advice);
 /* The kernel's brk: returns the resulting break; growth is managed. */
-UZSWAP_API long uzswap_brk(void *new_break);
+UZSWAP_API long uzswap_brk(void* new_break);
 
 /* Makes [address, address + length) resident and keeps it so until the same
  * range is unpinned, so that the kernel may read and write it. Not managed
  * parts are skipped. Pins count. Returns 1 if any page had to be brought in,
  * else 0. A page that cannot be brought in (-EIO) is left for the system call
  * to meet. Address and length need not be aligned here and in the next two. */
-UZSWAP_API int uzswap_pin(const void *address, size_t length);
+UZSWAP_API int uzswap_pin(const void* address, size_t length);
 /* The part of uzswap_pin that brings nothing in: takes no lock, makes no system
  * call, uses no vector registers. 0: everything is resident or not managed, and
  * pinned. -EAGAIN: nothing is pinned; call uzswap_pin, vector state saved. */
-UZSWAP_API int uzswap_pin_resident(const void *address, size_t length);
+UZSWAP_API int uzswap_pin_resident(const void* address, size_t length);
 /* Takes no lock and uses no vector registers. What is not pinned is skipped. */
-UZSWAP_API void uzswap_unpin(const void *address, size_t length);
+UZSWAP_API void uzswap_unpin(const void* address, size_t length);
 
 /* To be called from the SIGBUS handler with si_addr (all signals that the
  * program can handle blocked, alternate stack not managed). 0: served, return
  * from the handler. -ENOENT: not uzswap's: a genuine bus error. -EIO: the
  * page's content is lost (device error); the reason has been logged. */
-UZSWAP_API int uzswap_handle_fault(void *address);
+UZSWAP_API int uzswap_handle_fault(void* address);
 
 /* Around a fork that copies memory, signals blocked. After PrepareFork no other
  * thread is in uzswap; the child's copy is cut loose from the parent (own
@@ -159,12 +159,12 @@ UZSWAP_API int uzswap_child_after_fork(void);
  * (chaos) and for MADV_PAGEOUT. */
 UZSWAP_API size_t uzswap_evict_all(void);
 
-UZSWAP_API void uzswap_get_stats(struct uzswap_stats *stats);
+UZSWAP_API void uzswap_get_stats(struct uzswap_stats* stats);
 
 /* The descriptors uzswap holds, for hiding them from the program. Returns how
  * many were put into fds (at most capacity). All are at or above 900 unless
  * RLIMIT_NOFILE is lower. */
-UZSWAP_API size_t uzswap_descriptors(int *fds, size_t capacity);
+UZSWAP_API size_t uzswap_descriptors(int* fds, size_t capacity);
 
 #ifdef __cplusplus
 }
