@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The VM calls one by one, where they differ from what pager_fuzz does at
 // random: sizes, kinds of memory, taking over and giving back, brk, errors.
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 
 #include <chrono>
@@ -290,6 +292,166 @@ TEST_F(PagerVm, GrowthOfOtherMemoryMakesPagesLeave) {
   EXPECT_EQ(uzswap_munmap(base, 12 * kMiB), 0);
 }
 
+size_t CountWrong(const char* base, size_t count) {
+  size_t wrong = 0;
+  for (size_t i = 0; i < count; ++i) wrong += !PageIs(base + i * kPage, i, 1);
+  return wrong;
+}
+
+TEST_F(PagerVm, AMoveThatFailsLosesNothingThatIsRead) {
+  constexpr size_t kCount = 8192;
+  char* base = MapManaged((kCount + 1) * kPage);
+  ASSERT_EQ(uzswap_mprotect(base + kCount * kPage, kPage, PROT_NONE), 0);
+  for (size_t i = 0; i < kCount; ++i) FillPage(base + i * kPage, i, 1);
+  std::atomic<bool> stop{false};
+  std::atomic<size_t> wrong{0};
+  std::thread reader = Spawn([&] {
+    Random random(7);
+    while (!stop) {
+      const size_t page = random.Below(kCount);
+      wrong += !PageIs(base + page * kPage, page, 1);
+    }
+  });
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(uzswap_mremap(base, kCount * kPage, size_t{1} << 46,
+                            MREMAP_MAYMOVE, nullptr),
+              -ENOMEM);
+    usleep(1000);
+  }
+  stop = true;
+  reader.join();
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_EQ(CountWrong(base, kCount), 0u);
+  EXPECT_EQ(uzswap_munmap(base, (kCount + 1) * kPage), 0);
+}
+
+// The target's neighbours are managed, so the memory moves unregistered.
+TEST_F(PagerVm, AMoveBetweenManagedNeighboursKeepsThemAll) {
+  constexpr size_t kCount = 1024;
+  constexpr size_t kBytes = kCount * kPage;
+  for (int flags : {0, 4 /* MREMAP_DONTUNMAP */}) {
+    char* area = MapManaged(3 * kBytes);
+    char* base = MapManaged(kBytes);
+    for (size_t i = 0; i < kCount; ++i) {
+      FillPage(base + i * kPage, i, 1);
+      FillPage(area + i * kPage, i, 1);
+      FillPage(area + 2 * kBytes + i * kPage, i, 1);
+    }
+    uzswap_evict_all();
+    ASSERT_EQ(
+        uzswap_mremap(base, kBytes, kBytes,
+                      MREMAP_MAYMOVE | MREMAP_FIXED | flags, area + kBytes),
+        reinterpret_cast<long>(area + kBytes));
+    for (char* part : {area, area + kBytes, area + 2 * kBytes}) {
+      EXPECT_EQ(CountWrong(part, kCount), 0u);
+    }
+    EXPECT_EQ(uzswap_is_managed(base, kBytes), flags != 0);
+    if (flags != 0) {
+      EXPECT_EQ(base[5 * kPage], 0);
+    }
+    CheckInvariants();
+    EXPECT_EQ(uzswap_munmap(base, kBytes), 0);
+    EXPECT_EQ(uzswap_munmap(area, 3 * kBytes), 0);
+  }
+}
+
+TEST_F(PagerVm, DontUnmapLeavesManagedZeros) {
+  char* base = MapManaged(kMiB);
+  for (size_t i = 0; i < 256; ++i) FillPage(base + i * kPage, i, 1);
+  uzswap_evict_all();
+  const long r = uzswap_mremap(base, kMiB, kMiB, MREMAP_MAYMOVE | 4, nullptr);
+  ASSERT_GT(r, 0);
+  char* moved = reinterpret_cast<char*>(r);
+  EXPECT_EQ(uzswap_is_managed(base, kMiB), 1);
+  EXPECT_EQ(uzswap_is_managed(moved, kMiB), 1);
+  EXPECT_EQ(base[0], 0);
+  base[0] = 1;
+  EXPECT_EQ(CountWrong(moved, 256), 0u);
+  EXPECT_EQ(uzswap_munmap(base, kMiB), 0);
+  EXPECT_EQ(uzswap_munmap(moved, kMiB), 0);
+}
+
+TEST_F(PagerVm, UnknownWaysToMoveAreRefused) {
+  char* base = MapManaged(2 * kMiB);
+  for (int flags : {8, 8 | MREMAP_MAYMOVE, 4, int{MREMAP_FIXED}}) {
+    EXPECT_EQ(uzswap_mremap(base, kMiB, kMiB, flags, base + kMiB), -EINVAL)
+        << flags;
+  }
+  EXPECT_EQ(uzswap_mremap(base, kMiB, 2 * kMiB, MREMAP_MAYMOVE | 4, nullptr),
+            -EINVAL);
+  EXPECT_EQ(uzswap_munmap(base, 2 * kMiB), 0);
+}
+
+TEST_F(PagerVm, GuardsStayGuards) {
+  constexpr int kInstall = 102;
+  constexpr int kRemove = 103;
+  char* base = MapManaged(kMiB);
+  for (size_t i = 0; i < 256; ++i) FillPage(base + i * kPage, i, 1);
+  uzswap_evict_all();
+  char* guard = base + 8 * kPage;
+  if (uzswap_madvise(guard, 4 * kPage, kInstall) != 0) {
+    GTEST_SKIP() << "the kernel has no guard regions (Linux 6.13)";
+  }
+  EXPECT_EQ(uzswap_is_managed(guard, 4 * kPage), 0);
+  EXPECT_EQ(uzswap_pin(guard, kPage), 0);
+  char byte = 1;
+  const iovec local = {.iov_base = &byte, .iov_len = 1};
+  const iovec remote = {.iov_base = guard, .iov_len = 1};
+  EXPECT_EQ(process_vm_readv(getpid(), &local, 1, &remote, 1, 0), -1);
+  EXPECT_EQ(CountWrong(base, 8), 0u);
+  EXPECT_TRUE(PageIs(base + 12 * kPage, 12, 1));
+  EXPECT_EQ(uzswap_madvise(guard, 4 * kPage, kRemove), 0);
+  EXPECT_EQ(guard[0], 0);
+  EXPECT_EQ(uzswap_munmap(base, kMiB), 0);
+}
+
+// The descriptor of userfaultfd, to do what no call of uzswap does.
+int UserfaultFd() {
+  int fd = -1;
+  uzswap_descriptors(&fd, 1);
+  return fd;
+}
+
+TEST_F(PagerVm, ForeignZerosDoNotHideAnEvictedPage) {
+  char* base = MapManaged(kMiB);
+  for (size_t i = 0; i < 256; ++i) FillPage(base + i * kPage, i, 1);
+  uzswap_evict_all();
+  uffdio_range range = {.start = reinterpret_cast<uint64_t>(base), .len = kMiB};
+  ASSERT_EQ(ioctl(UserfaultFd(), UFFDIO_UNREGISTER, &range), 0);
+  for (size_t i = 0; i < 256; i += 2) {
+    ASSERT_EQ(static_cast<volatile char*>(base)[i * kPage], 0);
+  }
+  uffdio_register again = {
+      .range = range,
+      .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
+      .ioctls = 0};
+  ASSERT_EQ(ioctl(UserfaultFd(), UFFDIO_REGISTER, &again), 0);
+  uzswap_pin(base, kMiB);
+  EXPECT_EQ(CountWrong(base, 256), 0u);
+  uzswap_unpin(base, kMiB);
+  EXPECT_EQ(uzswap_munmap(base, kMiB), 0);
+}
+
+TEST_F(PagerVm, DiscardingAPinnedPageNeedsNoFault) {
+  char* base = MapManaged(kMiB);
+  memset(base, 5, kMiB);
+  uzswap_pin(base, kMiB);
+  // Both would make a write fault, and the fault would wait for this call.
+  ASSERT_EQ(syscall(SYS_madvise, base, kPage, MADV_DONTNEED), 0);
+  uffdio_writeprotect protect = {
+      .range = {.start = reinterpret_cast<uint64_t>(base + kPage),
+                .len = kPage},
+      .mode = UFFDIO_WRITEPROTECT_MODE_WP};
+  ASSERT_EQ(ioctl(UserfaultFd(), UFFDIO_WRITEPROTECT, &protect), 0);
+  alarm(20);  // instead of waiting for ever
+  ASSERT_EQ(uzswap_madvise(base, kMiB, MADV_DONTNEED), 0);
+  alarm(0);
+  EXPECT_EQ(base[0], 0);
+  EXPECT_EQ(base[kPage], 0);
+  uzswap_unpin(base, kMiB);
+  EXPECT_EQ(uzswap_munmap(base, kMiB), 0);
+}
+
 TEST_F(PagerVm, DescriptorsAreHighAndNamed) {
   rlimit limit = {};
   getrlimit(RLIMIT_NOFILE, &limit);
@@ -302,69 +464,6 @@ TEST_F(PagerVm, DescriptorsAreHighAndNamed) {
     EXPECT_EQ(fcntl(fds[i], F_GETFD), FD_CLOEXEC);
   }
   EXPECT_EQ(uzswap_descriptors(fds, 2), 2u);
-}
-
-TEST(PagerOpen, RefusalsSayWhatToDo) {
-  struct Case {
-    const char* name;
-    int error;
-    const char* says;
-    void (*change)(uzswap_config*);
-  };
-  const Case cases[] = {
-      {"limit", -ENOMEM, "memory_limit of 1048576",
-       [](uzswap_config* c) { c->memory_limit = kMiB; }},
-      {"compressor", -ENOENT, "\"none\"",
-       [](uzswap_config* c) { c->compressor = "none"; }},
-      {"zpool", -ENODEV, "\"heap\"",
-       [](uzswap_config* c) { c->zpool = "heap"; }},
-      {"percent", -EINVAL, "101",
-       [](uzswap_config* c) { c->max_pool_percent = 101; }},
-      {"threshold", -EINVAL, "200",
-       [](uzswap_config* c) { c->accept_threshold_percent = 200; }},
-      {"method", -EINVAL, "evict",
-       [](uzswap_config* c) {
-         c->evict = static_cast<uzswap_evict_method>(3);
-       }},
-      {"backing", -ENOENT, "/nowhere",
-       [](uzswap_config* c) { c->backing = "/nowhere"; }},
-      {"size", -EINVAL, "struct_size",
-       [](uzswap_config* c) { c->struct_size = 8; }},
-  };
-  for (const Case& c : cases) {
-    uzswap_config config = {};
-    config.struct_size = sizeof(config);
-    config.memory_limit = RssBytes() + 256 * kMiB;
-    c.change(&config);
-    char why[512];
-    EXPECT_EQ(uzswap_open(&config, why, sizeof(why)), c.error) << c.name;
-    EXPECT_NE(strstr(why, c.says), nullptr) << why;
-    // A short buffer is cut, but terminated.
-    char little[8];
-    memset(little, 'x', sizeof(little));
-    EXPECT_EQ(uzswap_open(&config, little, sizeof(little)), c.error);
-    EXPECT_LT(strnlen(little, sizeof(little)), sizeof(little));
-  }
-  uzswap_config config = {};
-  config.struct_size = sizeof(config);
-  config.memory_limit = RssBytes() + 256 * kMiB;
-  ASSERT_EQ(uzswap_open(&config, nullptr, 0), 0);
-  char why[512];
-  EXPECT_EQ(uzswap_open(&config, why, sizeof(why)), -EBUSY);
-  EXPECT_NE(strstr(why, "open already"), nullptr);
-  uzswap_close();
-}
-
-TEST(PagerOpen, BeforeItTheCallsAreTheKernels) {
-  const long r = uzswap_mmap(nullptr, kPage, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, 1);
-  ASSERT_GT(r, 0);
-  void* at = reinterpret_cast<void*>(r);
-  EXPECT_EQ(uzswap_is_managed(at, kPage), 0);
-  EXPECT_EQ(uzswap_pin(at, kPage), 0);
-  EXPECT_EQ(uzswap_handle_fault(at), -ENOENT);
-  EXPECT_EQ(uzswap_munmap(at, kPage), 0);
-  EXPECT_EQ(uzswap_evict_all(), 0u);
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ namespace uzswap {
 class BounceBuffers {
  public:
   static constexpr uint64_t kPages = 32;  // in each buffer
+  static constexpr uint64_t kCount = 16;
 
   Status Init() {
     const Result<void*> r = os::Map(kCount * kPages * kPageSize, true);
@@ -53,13 +54,15 @@ class BounceBuffers {
     DCHECK(i < kCount);
     const uint32_t before =
         taken_.fetch_and(~(1u << i), std::memory_order_release);
-    if (before == kAll) os::FutexWake(&taken_, 1);
+    // Only the put that ends "all taken" wakes, so it wakes everybody: the next
+    // puts may come before anyone who slept has taken a buffer again.
+    if (before == kAll) os::FutexWake(&taken_, kEverybody);
   }
   void ResetInChild() { taken_.store(0, std::memory_order_relaxed); }
 
  private:
-  static constexpr uint64_t kCount = 16;
   static constexpr uint32_t kAll = (1u << kCount) - 1;
+  static constexpr int kEverybody = 1 << 30;
 
   std::byte* memory_ = nullptr;
   std::atomic<uint32_t> taken_{0};

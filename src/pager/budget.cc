@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "base/os.h"
-#include "pager/text.h"
+#include "base/text.h"
 #include "pager/uffd.h"
 
 namespace uzswap {
@@ -20,6 +20,14 @@ enum File : size_t { kStatm, kStatus, kTask };
 // Shared memory is rare and its figure is in a slow file: every so many
 // measurements only.
 constexpr uint32_t kShmemEvery = 16;
+
+Result<int> OpenAt(int directory, const char* path) {
+  const int64_t r =
+      os::Syscall(SYS_openat, directory, reinterpret_cast<int64_t>(path),
+                  O_RDONLY | O_CLOEXEC);
+  if (r < 0) return Status::FromReturn(r);
+  return static_cast<int>(r);
+}
 
 uint64_t ParseNumber(const char*& p) {
   while (*p == ' ' || *p == '\t') ++p;
@@ -50,23 +58,50 @@ void RaiseTo(std::atomic<PageCount>& peak, PageCount value) {
 }  // namespace
 
 Status Budget::Open() {
-  constexpr const char* kPaths[kFiles] = {
-      "/proc/self/statm", "/proc/self/status", "/proc/self/task"};
-  for (size_t i = 0; i < kFiles; ++i) {
-    const Result<int> fd = os::Open(kPaths[i], O_RDONLY, 0);
-    if (!fd.ok()) {
-      Close();
-      return fd.status();
-    }
-    files_[i] = MoveDescriptorHigh(fd.value());
-  }
-  return kOk;
+  const Result<int> proc = os::Open("/proc", O_PATH | O_DIRECTORY, 0);
+  if (!proc.ok()) return proc.status();
+  proc_ = MoveDescriptorHigh(proc.value());
+  return OpenFiles();
 }
 
-void Budget::Close() {
+Status Budget::OpenFiles() {
+  constexpr const char* kPaths[kFiles] = {"self/statm", "self/status",
+                                          "self/task"};
+  Status result;
+  for (size_t i = 0; i < kFiles; ++i) {
+    const Result<int> fd = OpenAt(proc_, kPaths[i]);
+    if (fd.ok()) {
+      files_[i] = MoveDescriptorHigh(fd.value());
+    } else if (result.ok()) {
+      result = fd.status();
+    }
+  }
+  return result;
+}
+
+void Budget::CloseFiles() {
   for (int& fd : files_) {
     if (fd >= 0) os::Close(fd);
     fd = -1;
+  }
+}
+
+void Budget::Close() {
+  CloseFiles();
+  if (proc_ >= 0) os::Close(proc_);
+  proc_ = -1;
+}
+
+// The files of a main thread that has ended say nothing; this thread's say the
+// same. Others may be reading, so the numbers change what they name at once.
+void Budget::FollowThisThread() {
+  constexpr const char* kPaths[] = {"thread-self/statm", "thread-self/status"};
+  for (size_t i : {kStatm, kStatus}) {
+    if (files_[i] < 0) continue;
+    const Result<int> fd = OpenAt(proc_, kPaths[i]);
+    if (!fd.ok()) continue;
+    (void)os::Syscall(SYS_dup3, fd.value(), files_[i], O_CLOEXEC);
+    os::Close(fd.value());
   }
 }
 
@@ -78,20 +113,32 @@ void Budget::Start(PageCount limit, Zswap* zswap) {
   Measure();
 }
 
-PageCount Budget::MeasureRss() {
-  char text[2048];
+// 0 if unknown: this code's own pages are always there.
+PageCount Budget::MeasureAnonymous() {
+  char text[256];
   // statm: size resident shared …; shared counts files and shared memory.
-  Result<size_t> n = os::ReadFile(files_[kStatm], text, sizeof(text) - 1);
+  const Result<size_t> n = os::ReadFile(files_[kStatm], text, sizeof(text) - 1);
   if (!n.ok()) return 0;
   text[n.value()] = '\0';
   const char* p = text;
   (void)ParseNumber(p);
   const uint64_t resident = ParseNumber(p);
   const uint64_t shared = ParseNumber(p);
-  const PageCount anonymous = resident > shared ? resident - shared : 0;
+  return resident > shared ? resident - shared : 0;
+}
+
+PageCount Budget::MeasureRss() {
+  PageCount anonymous = MeasureAnonymous();
+  if (anonymous == 0 && files_[kStatm] >= 0) {
+    FollowThisThread();
+    anonymous = MeasureAnonymous();
+  }
+  if (anonymous == 0) return 0;
   if (measurements_.fetch_add(1, std::memory_order_relaxed) % kShmemEvery ==
       0) {
-    n = os::ReadFile(files_[kStatus], text, sizeof(text) - 1);
+    char text[2048];
+    const Result<size_t> n =
+        os::ReadFile(files_[kStatus], text, sizeof(text) - 1);
     if (n.ok()) {
       text[n.value()] = '\0';
       shmem_.store(ParseField(text, "RssShmem:") * 1024 / kPageSize,
@@ -138,6 +185,7 @@ size_t Budget::Descriptors(int* fds, size_t capacity) const {
   for (int fd : files_) {
     if (fd >= 0 && n < capacity) fds[n++] = fd;
   }
+  if (proc_ >= 0 && n < capacity) fds[n++] = proc_;
   return n;
 }
 

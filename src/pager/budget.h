@@ -24,9 +24,17 @@ namespace uzswap {
 
 class Budget {
  public:
-  // Opens /proc/self files; ENOENT and others as open(2) says.
+  // Opens /proc and files of this process in it; ENOENT and others as open(2)
+  // says.
   Status Open();
   void Close();
+  // In a forked child: the files of the parent, and then its own. /proc itself
+  // stays open, so a root directory without it does not matter. What cannot be
+  // opened is not measured any more.
+  void CloseFiles();
+  Status OpenFiles();
+  // A descriptor of /proc for openat(2).
+  int proc() const { return proc_; }
   // From here on the engine counts.
   void Start(PageCount limit, Zswap* zswap);
 
@@ -105,6 +113,9 @@ class Budget {
     return zswap_ == nullptr ? 0 : zswap_->memory_pages();
   }
 
+  PageCount MeasureAnonymous();
+  void FollowThisThread();
+
   PageCount limit_ = 0;
   PageCount low_ = 0;
   Zswap* zswap_ = nullptr;
@@ -117,8 +128,9 @@ class Budget {
   std::atomic<PageCount> peak_without_{0};
   std::atomic<uint32_t> measurements_{0};
   std::atomic<PageCount> told_zswap_{0};
-  // statm, status, task: opened once, so they work without /proc/self lookups
-  // and name this address space even in a vfork child.
+  // statm, status, task: opened once, so they work without lookups and name
+  // this address space even in a vfork child.
+  int proc_ = -1;
   int files_[kFiles] = {-1, -1, -1};
 };
 

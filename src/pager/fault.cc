@@ -225,6 +225,7 @@ uint32_t Pager::MapRun(const Batch& batch, Run run, const ScopedBounce* bounce,
   uint32_t mapped = 0;
   unsigned first = run.first;
   const unsigned end = run.first + run.count;
+  unsigned replaced = end;
   while (first < end) {
     const uint64_t to = AddressOf(batch.first + first);
     const UffdProgress done =
@@ -235,8 +236,14 @@ uint32_t Pager::MapRun(const Batch& batch, Run run, const ScopedBounce* bounce,
     if (done.status.ok()) break;
     Status failed = done.status;
     const uint64_t address = AddressOf(batch.first + first);
-    if (failed.error() == EEXIST && PageIsPresent(address)) {
-      // A drop that the kernel did in part leaves the page, protected.
+    if (failed.error() == EEXIST && batch.evicted && replaced != first &&
+        PageIsPresent(address)) {
+      // Nothing of ours is ever mapped there: the buffer has the content, what
+      // is present came behind our back.
+      replaced = first;
+      if (os::Drop(reinterpret_cast<void*>(address), kPageSize).ok()) continue;
+    }
+    if (failed.error() == EEXIST && !batch.evicted && PageIsPresent(address)) {
       core_.uffd.WriteProtect(address, 1, false).Ignore();
       mapped |= Bit(first);
       failed = kOk;

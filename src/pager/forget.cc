@@ -95,6 +95,13 @@ void Pager::ZeroPinned(Slot slot) {
   const ManagedRange* range = core_.ranges.Find(AddressOf(slot));
   void* page = reinterpret_cast<void*>(AddressOf(slot));
   if (range != nullptr && range->writable()) {
+    // A fault here would wait for the lock that we hold.
+    core_.uffd.WriteProtect(AddressOf(slot), 1, false).Ignore();  // if it was
+    if (!PageIsPresent(AddressOf(slot))) {
+      const UffdProgress done = core_.uffd.CopyZeros(AddressOf(slot), 1);
+      CHECK(done.pages == 1 || done.status.error() == EEXIST);
+      if (done.pages == 1) return;
+    }
     memset(page, 0, kPageSize);
     return;
   }
@@ -112,11 +119,21 @@ void Pager::Disown(uint64_t start, uint64_t end) {
   core_.managed.Clear(SlotOf(start), (end - start) / kPageSize);
 }
 
-// After a call that failed half-way: what is not mapped any more.
+// After a call that failed half-way, or a fork: what is not mapped any more.
 void Pager::DisownUnmapped(uint64_t start, uint64_t end) {
+  if (IsAllMapped(start, end - start)) return;
   MappingReader reader;
-  // Without a descriptor the pages stay as they are: Mmap looks again.
-  if (!reader.Open().ok()) return;
+  if (!reader.Open(core_.budget.proc()).ok()) {
+    // No descriptor is to be had: halves, down to the pages.
+    const uint64_t half = PageFloor(start + (end - start) / 2);
+    if (half == start) {
+      Disown(start, end);
+    } else {
+      DisownUnmapped(start, half);
+      DisownUnmapped(half, end);
+    }
+    return;
+  }
   uint64_t covered = start;
   for (Mapping m; covered < end && reader.Next(&m);) {
     if (m.start > covered) Disown(covered, std::min(end, m.start));

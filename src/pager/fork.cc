@@ -1,11 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 // fork: the child inherits page tables and our tables, but no userfaultfd of
 // its own: until it has one, evicted pages would read as zeros.
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+
 #include "base/lockdep.h"
 #include "base/os.h"
 #include "pager/pager.h"
 
 namespace uzswap {
+namespace {
+
+// While one of these lives the process may have as many descriptors as its
+// privileges allow. REQUIRES: there is one thread, as in a forked child.
+class RoomForDescriptors {
+ public:
+  RoomForDescriptors() {
+    if (Change(nullptr, &old_) < 0 || old_.rlim_cur >= kEnough) return;
+    const rlimit raised{.rlim_cur = kEnough,
+                        .rlim_max = std::max<rlim_t>(old_.rlim_max, kEnough)};
+    const rlimit most{.rlim_cur = old_.rlim_max, .rlim_max = old_.rlim_max};
+    changed_ = Change(&raised, nullptr) == 0 || Change(&most, nullptr) == 0;
+  }
+  ~RoomForDescriptors() {
+    if (changed_) (void)Change(&old_, nullptr);
+  }
+  RoomForDescriptors(const RoomForDescriptors&) = delete;
+  RoomForDescriptors& operator=(const RoomForDescriptors&) = delete;
+
+ private:
+  static constexpr rlim_t kEnough = 1024;
+
+  static int64_t Change(const rlimit* to, rlimit* from) {
+    return os::Syscall(SYS_prlimit64, 0, RLIMIT_NOFILE,
+                       reinterpret_cast<int64_t>(to),
+                       reinterpret_cast<int64_t>(from));
+  }
+
+  rlimit old_{};
+  bool changed_ = false;
+};
+
+}  // namespace
 
 void Pager::PrepareFork() {
   core_.map_lock.Lock();
@@ -34,9 +72,13 @@ Status Pager::ChildAfterFork() {
   const Status stored = core_.zswap->ChildAfterFork();
   // The old descriptors speak of the parent's memory.
   core_.uffd.Close();
-  core_.budget.Close();
-  UZSWAP_RETURN_IF_ERROR(core_.uffd.Open());
-  UZSWAP_RETURN_IF_ERROR(core_.budget.Open());
+  core_.budget.CloseFiles();
+  {
+    const RoomForDescriptors room;
+    UZSWAP_RETURN_IF_ERROR(core_.uffd.Open());
+    core_.budget.OpenFiles().Ignore();  // then it does not measure
+    DisownUncopied();
+  }
   for (uint64_t i = 0; i < core_.ranges.count(); ++i) {
     const ManagedRange& range = core_.ranges.At(i);
     UZSWAP_RETURN_IF_ERROR(
@@ -46,6 +88,17 @@ Status Pager::ChildAfterFork() {
   core_.budget.ResetPeaks();
   core_.budget.Measure();
   return stored;
+}
+
+// MADV_DONTFORK memory is not there in a child.
+void Pager::DisownUncopied() {
+  for (uint64_t at = 0;;) {
+    const uint64_t i = core_.ranges.FirstAfter(at);
+    if (i == core_.ranges.count()) return;
+    const uint64_t start = core_.ranges.At(i).start;
+    at = core_.ranges.At(i).end;
+    DisownUnmapped(start, at);
+  }
 }
 
 // The system calls that had pinned pages are the parent's.

@@ -32,14 +32,14 @@ int64_t Pager::Madvise(uint64_t start, uint64_t bytes, int advice) {
     case MADV_DONTNEED:
     case MADV_FREE:
     case kDontNeedLocked:
-    case kGuardInstall:
       return Discard(start, end, advice);
+    case kGuardInstall:
+      return InstallGuards(start, end);
     case MADV_POPULATE_READ:
     case MADV_POPULATE_WRITE:
       return Populate(start, end, advice);
     case MADV_PAGEOUT:
       return PageOut(start, end);
-    case MADV_DONTFORK:
     case MADV_WIPEONFORK:
       return AdviseUnmanaged(start, end, advice);
     case MADV_WILLNEED:
@@ -61,11 +61,6 @@ int64_t Pager::Discard(uint64_t start, uint64_t end, int advice) {
   // MADV_FREE leaves pages mapped until memory is short, which no page word
   // can describe; the program may not tell the two apart.
   const int now = advice == MADV_FREE ? MADV_DONTNEED : advice;
-  if (advice == kGuardInstall) {
-    const int64_t r = Raw(start, end - start, now);
-    if (r == 0) ForgetPages(start, end, /*keep_pinned=*/false);
-    return r;
-  }
   int64_t result = 0;
   for (uint64_t at = start; at < end;) {
     const Extent part = NextPart(at, end);
@@ -79,6 +74,27 @@ int64_t Pager::Discard(uint64_t start, uint64_t end, int advice) {
     // A hole is reported at the end, other errors stop.
     if (r < 0 && r != -ENOMEM) return r;
     if (r < 0) result = r;
+    at = part.end;
+  }
+  MeasureAfter(end - start);
+  return result;
+}
+
+// Guards are marks in the page tables, which mapping a page would overwrite: no
+// page of ours may ever be mapped there, so the range is managed no longer.
+int64_t Pager::InstallGuards(uint64_t start, uint64_t end) {
+  ScopedExclusiveLock lock(core_.map_lock);
+  int64_t result = 0;
+  for (uint64_t at = start; at < end;) {
+    const Extent part = NextPart(at, end);
+    const bool ours = core_.managed.Contains(SlotOf(at));
+    const int64_t r = Raw(part.start, part.end - part.start, kGuardInstall);
+    if (r < 0 && r != -ENOMEM) return r;
+    if (r < 0) result = r;
+    if (ours && r == 0) {
+      CHECK(core_.uffd.Unregister(part.start, part.end - part.start).ok());
+      Disown(part.start, part.end);
+    }
     at = part.end;
   }
   MeasureAfter(end - start);
@@ -170,7 +186,7 @@ int64_t Pager::AdviseForeign(uint64_t start, uint64_t end, int advice) {
   return result;
 }
 
-// What a fork shall not copy must not be in tables that a fork copies.
+// What a fork shall wipe must not be in tables that a fork copies.
 int64_t Pager::AdviseUnmanaged(uint64_t start, uint64_t end, int advice) {
   const Status s = Unmanage(start, end - start);
   if (!s.ok()) return s.error() == EIO ? -EIO : -ENOMEM;

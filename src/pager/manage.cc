@@ -21,9 +21,9 @@ bool Usable(uint64_t start, uint64_t bytes) {
 }
 
 // Every byte of [start, end) is anonymous private memory.
-Status CheckKind(uint64_t start, uint64_t end) {
+Status CheckKind(uint64_t start, uint64_t end, int proc) {
   MappingReader reader;
-  UZSWAP_RETURN_IF_ERROR(reader.Open());
+  UZSWAP_RETURN_IF_ERROR(reader.Open(proc));
   uint64_t covered = start;
   for (Mapping m; reader.Next(&m) && covered < end;) {
     if (m.end <= covered) continue;
@@ -39,9 +39,9 @@ Status Pager::Manage(uint64_t start, uint64_t bytes) {
   if (!Usable(start, bytes)) return Status::Error(EINVAL);
   const uint64_t end = start + bytes;
   ScopedExclusiveLock lock(core_.map_lock);
-  UZSWAP_RETURN_IF_ERROR(CheckKind(start, end));
+  UZSWAP_RETURN_IF_ERROR(CheckKind(start, end, core_.budget.proc()));
   MappingReader reader;
-  UZSWAP_RETURN_IF_ERROR(reader.Open());
+  UZSWAP_RETURN_IF_ERROR(reader.Open(core_.budget.proc()));
   for (Mapping m; reader.Next(&m) && m.start < end;) {
     const uint64_t from = std::max(start, m.start);
     const uint64_t to = std::min(end, m.end);

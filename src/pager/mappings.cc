@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 
 #include "base/os.h"
-#include "pager/text.h"
+#include "base/text.h"
 
 namespace uzswap {
 
@@ -14,10 +14,18 @@ MappingReader::~MappingReader() {
   if (fd_ >= 0) os::Close(fd_);
 }
 
-Status MappingReader::Open() {
-  const Result<int> fd = os::Open("/proc/self/maps", O_RDONLY, 0);
-  if (!fd.ok()) return fd.status();
-  fd_ = fd.value();
+bool IsAllMapped(uint64_t start, uint64_t bytes) {
+  return os::Syscall(SYS_msync, static_cast<int64_t>(start),
+                     static_cast<int64_t>(bytes), MS_ASYNC) == 0;
+}
+
+Status MappingReader::Open(int proc) {
+  // Of this thread: those of a process whose main thread has ended are empty.
+  const int64_t fd = os::Syscall(SYS_openat, proc,
+                                 reinterpret_cast<int64_t>("thread-self/maps"),
+                                 O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return Status::FromReturn(fd);
+  fd_ = static_cast<int>(fd);
   return kOk;
 }
 

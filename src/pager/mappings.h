@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads /proc/self/maps without allocating: what the kernel has mapped in a
+// Reads the maps of /proc without allocating: what the kernel has mapped in a
 // range. Slow; used only where memory that exists already is taken over.
 #ifndef UZSWAP_PAGER_MAPPINGS_H_
 #define UZSWAP_PAGER_MAPPINGS_H_
@@ -9,6 +9,9 @@
 #include "base/status.h"
 
 namespace uzswap {
+
+// False if the range has a hole (msync(2) looks, and does nothing on top).
+bool IsAllMapped(uint64_t start, uint64_t bytes);
 
 struct Mapping {
   uint64_t start;
@@ -25,7 +28,8 @@ class MappingReader {
   MappingReader(const MappingReader&) = delete;
   MappingReader& operator=(const MappingReader&) = delete;
 
-  Status Open();
+  // `proc` is a descriptor of /proc.
+  Status Open(int proc);
   // False after the last.
   bool Next(Mapping* mapping);
 

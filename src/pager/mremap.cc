@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // mremap: the kernel moves the page tables but drops the registration, and what
-// is in zswap is under the old address. Under the exclusive lock nobody sees
-// the time between.
+// is in zswap is under the old address. The exclusive lock keeps faults away
+// meanwhile, but only where memory is registered: an evicted page that is read
+// while it is not becomes a page of zeros, with no fault that would tell. So
+// memory moves registered, to a place where nobody knows it yet.
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
 
 #include "base/os.h"
+#include "pager/mappings.h"
 #include "pager/pager.h"
 
 namespace uzswap {
 namespace {
 
 constexpr int kDontUnmap = 4;  // MREMAP_DONTUNMAP, Linux 5.7
+constexpr int kKnownFlags = MREMAP_MAYMOVE | MREMAP_FIXED | kDontUnmap;
 
 bool Usable(uint64_t start, uint64_t bytes) {
   return start % kPageSize == 0 && start < kAddressLimit &&
@@ -31,18 +35,22 @@ int64_t Raw(const MremapCall& call) {
 
 int64_t Pager::Mremap(const MremapCall& call) {
   const bool fixed = (call.flags & MREMAP_FIXED) != 0;
+  const bool keep = (call.flags & kDontUnmap) != 0;
+  const bool may_move = (call.flags & MREMAP_MAYMOVE) != 0;
   const bool usable = Usable(call.old_address, call.old_length) &&
                       call.new_length <= kAddressLimit &&
                       (!fixed || Usable(call.new_address, call.new_length));
   const bool ours =
       usable && (IsManaged(call.old_address, call.old_length) ||
                  (fixed && IsManaged(call.new_address, call.new_length)));
-  if (!ours) return Raw(call);
+  // The kernel refuses these; what follows changes the flags.
+  const bool valid = (call.flags & ~kKnownFlags) == 0 &&
+                     (may_move || (!fixed && !keep)) &&
+                     (!keep || call.new_address % kPageSize == 0);
+  if (!ours || !valid) return Raw(call);
   ScopedExclusiveLock lock(core_.map_lock);
-  const uint64_t old_end = call.old_address + PageCeil(call.old_length);
-  if (!fixed && (call.flags & kDontUnmap) == 0) {
-    // In place if that is possible, as the kernel would: other threads may go
-    // on using the memory meanwhile, so it stays registered.
+  if (!fixed && !keep) {
+    // In place if that is possible, as the kernel would.
     MremapCall in_place = call;
     in_place.flags = 0;
     const int64_t r = Raw(in_place);
@@ -50,32 +58,85 @@ int64_t Pager::Mremap(const MremapCall& call) {
       AfterMove(call, call.old_address);
       MeasureAfter(call.old_length);
     }
-    if (r != -ENOMEM || (call.flags & MREMAP_MAYMOVE) == 0) return r;
+    if (r != -ENOMEM || !may_move) return r;
   }
   // A staging frame knows its page by address.
+  const uint64_t old_end = call.old_address + PageCeil(call.old_length);
   BringStagedBack(call.old_address, old_end);
-  RegisterParts(call.old_address, old_end, false);
-  const int64_t r = Raw(call);
-  if (r < 0) {
-    // The kernel clears the target before it finds out that it cannot go on.
-    if (fixed) {
-      DisownUnmapped(call.new_address,
-                     call.new_address + PageCeil(call.new_length));
-    }
-    DisownUnmapped(call.old_address, old_end);
-    RegisterParts(call.old_address, old_end, true);
+  const int64_t r = fixed ? MoveTo(call) : MoveAway(call);
+  if (r >= 0) {
+    MeasureAfter(call.old_length);
     return r;
   }
-  AfterMove(call, static_cast<uint64_t>(r));
-  if ((call.flags & kDontUnmap) != 0) {
-    RegisterParts(call.old_address, old_end, true);
+  // The kernel clears the target before it finds out that it cannot go on.
+  if (fixed) {
+    DisownUnmapped(call.new_address,
+                   call.new_address + PageCeil(call.new_length));
   }
-  MeasureAfter(call.old_length);
+  DisownUnmapped(call.old_address, old_end);
   return r;
 }
 
-// Moved memory must not be registered while it moves: where the kernel merges
-// it with a registered neighbour it takes the registration from both.
+// To an address of our choice, between two pages of another kind: where the
+// kernel merges moved memory with a registered neighbour it takes the
+// registration from both.
+int64_t Pager::MoveAway(const MremapCall& call) {
+  const uint64_t bytes = PageCeil(call.new_length) + 2 * kPageSize;
+  const uint64_t hint =
+      (call.flags & kDontUnmap) != 0 && call.new_address > kPageSize
+          ? call.new_address - kPageSize
+          : 0;
+  const int64_t reserve = os::Syscall(
+      SYS_mmap, static_cast<int64_t>(hint), static_cast<int64_t>(bytes),
+      PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserve < 0) return -ENOMEM;
+  const auto start = static_cast<uint64_t>(reserve);
+  const uint64_t last = start + bytes - kPageSize;
+  if (!Usable(start, bytes)) {
+    CHECK(os::Unmap(reinterpret_cast<void*>(start), bytes).ok());
+    return -ENOMEM;
+  }
+  MremapCall placed = call;
+  placed.flags |= MREMAP_MAYMOVE | MREMAP_FIXED;
+  placed.new_address = start + kPageSize;
+  const int64_t r = Raw(placed);
+  if (r >= 0) {
+    AfterMove(call, placed.new_address);
+  } else if (IsAllMapped(start, bytes)) {
+    CHECK(os::Unmap(reinterpret_cast<void*>(start), bytes).ok());
+    return r;
+  }
+  // After a failure what was between them is gone, and perhaps somebody else's.
+  CHECK(os::Unmap(reinterpret_cast<void*>(start), kPageSize).ok());
+  CHECK(os::Unmap(reinterpret_cast<void*>(last), kPageSize).ok());
+  return r;
+}
+
+// To where the program wants it. Beside managed memory it has to be
+// unregistered while it moves (see MoveAway); threads that use it meanwhile
+// would be too late or too early without uzswap as well, but what they leave
+// there must not hide the pages that are away.
+int64_t Pager::MoveTo(const MremapCall& call) {
+  const uint64_t old_bytes = PageCeil(call.old_length);
+  const uint64_t old_end = call.old_address + old_bytes;
+  const uint64_t new_end = call.new_address + PageCeil(call.new_length);
+  const bool keep = (call.flags & kDontUnmap) != 0;
+  const bool merges =
+      IsManaged(call.new_address - 1, 1) || IsManaged(new_end, 1);
+  if (merges) RegisterParts(call.old_address, old_end, false);
+  const int64_t r = Raw(call);
+  if (r >= 0) {
+    AfterMove(call, call.new_address);
+    if (merges && keep) RegisterParts(call.old_address, old_end, true);
+    DropHiding(call.new_address, new_end);
+  } else if (merges) {
+    DisownUnmapped(call.old_address, old_end);
+    RegisterParts(call.old_address, old_end, true);
+    DropHiding(call.old_address, old_end);
+  }
+  return r;
+}
+
 void Pager::RegisterParts(uint64_t start, uint64_t end, bool on) {
   core_.ranges.ForEach(start, end, [&](uint64_t from, uint64_t to, uint32_t) {
     const Status s = on ? core_.uffd.Register(from, to - from)
@@ -87,6 +148,28 @@ void Pager::RegisterParts(uint64_t start, uint64_t end, bool on) {
     line.Hex(from) << ": error " << s.error();
     Die(line);
   });
+}
+
+// Drops what is mapped where pages are in zswap: it came while the range was
+// not registered. From now on they fault again.
+void Pager::DropHiding(uint64_t start, uint64_t end) {
+  unsigned char present[ManagedMap::kUnitPages];
+  for (uint64_t at = start; at < end;) {
+    const uint64_t unit = Index(SlotOf(at)) / ManagedMap::kUnitPages;
+    const uint64_t unit_end = (unit + 1) * ManagedMap::kUnitPages * kPageSize;
+    const uint64_t next = std::min(end, unit_end);
+    const bool looks = core_.managed.Touched(unit) &&
+                       os::Syscall(SYS_mincore, static_cast<int64_t>(at),
+                                   static_cast<int64_t>(next - at),
+                                   reinterpret_cast<int64_t>(present)) == 0;
+    for (uint64_t i = 0; looks && i < (next - at) / kPageSize; ++i) {
+      const Slot slot = SlotOf(at) + i;
+      if ((present[i] & 1) == 0) continue;
+      if (core_.word(slot).state() != PageState::kEvicted) continue;
+      CHECK(os::Drop(reinterpret_cast<void*>(AddressOf(slot)), kPageSize).ok());
+    }
+    at = next;
+  }
 }
 
 void Pager::AfterMove(const MremapCall& call, uint64_t to) {

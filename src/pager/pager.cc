@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "base/os.h"
+#include "base/text.h"
 #include "pager/test_hooks.h"
-#include "pager/text.h"
 
 namespace uzswap {
 namespace {

@@ -155,14 +155,19 @@ class Pager {
 
   Status LoadOne(Slot slot) UZSWAP_REQUIRES(core_.map_lock);
 
-  void ClearPins(uint64_t start, uint64_t end);  // fork.cc
+  // fork.cc
+  void DisownUncopied() UZSWAP_REQUIRES(core_.map_lock);
+  void ClearPins(uint64_t start, uint64_t end);
 
   // mremap.cc
   static constexpr size_t kMoveParts = 16;
   void AfterMove(const MremapCall& call, uint64_t to)
       UZSWAP_REQUIRES(core_.map_lock);
+  int64_t MoveAway(const MremapCall& call) UZSWAP_REQUIRES(core_.map_lock);
+  int64_t MoveTo(const MremapCall& call) UZSWAP_REQUIRES(core_.map_lock);
   void RegisterParts(uint64_t start, uint64_t end, bool on)
       UZSWAP_REQUIRES(core_.map_lock);
+  void DropHiding(uint64_t start, uint64_t end) UZSWAP_REQUIRES(core_.map_lock);
   void MovePart(const Extent& part, uint32_t prot, uint64_t shift,
                 const MremapCall& call) UZSWAP_REQUIRES(core_.map_lock);
   void TransferPages(uint64_t from, uint64_t to, uint64_t bytes)
@@ -170,6 +175,7 @@ class Pager {
 
   // madvise.cc
   int64_t Discard(uint64_t start, uint64_t end, int advice);
+  int64_t InstallGuards(uint64_t start, uint64_t end);
   Extent NextPart(uint64_t at, uint64_t end) const
       UZSWAP_REQUIRES_SHARED(core_.map_lock);
   int64_t DropPart(const Extent& part, int advice)

@@ -77,7 +77,11 @@ int MoveDescriptorHigh(int fd) {
     lowest = limit.rlim_cur > 96 ? static_cast<int64_t>(limit.rlim_cur) - 64
                                  : static_cast<int64_t>(limit.rlim_cur) / 2;
   }
-  const int64_t r = os::Syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, lowest);
+  int64_t r = os::Syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, lowest);
+  // The numbers up to the limit are taken: the highest that is not.
+  for (; r < 0 && lowest > fd + 1; lowest -= (lowest - fd + 1) / 2) {
+    r = os::Syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, lowest);
+  }
   if (r < 0) return fd;
   os::Close(fd);
   return static_cast<int>(r);
