@@ -61,13 +61,23 @@ TEST_F(DescriptorCallTest, OursAreNotOpenToTheProgram) {
   EXPECT_EQ(Open(), std::string(13, 'o'));
 }
 
+TEST_F(DescriptorCallTest, NobodyReadsOrWritesOurs) {
+  for (const long number :
+       {SYS_read, SYS_write, SYS_pwrite64, SYS_writev, SYS_pwritev2,
+        SYS_ftruncate, SYS_lseek, SYS_ioctl, SYS_sendfile}) {
+    EXPECT_TRUE(Taken(Call(number, 900))) << number;
+    EXPECT_FALSE(Taken(Call(number, 899))) << number;
+  }
+}
+
 TEST_F(DescriptorCallTest, OthersArePassedOn) {
   for (const int fd : {0, 899, 901, 906, 100000, -1}) {
     EXPECT_FALSE(Taken(Call(SYS_close, fd)));
     EXPECT_FALSE(Taken(Call(SYS_fcntl, fd, F_GETFD)));
     EXPECT_FALSE(Taken(Call(SYS_dup2, fd, 3)));
   }
-  EXPECT_FALSE(Taken(Call(SYS_read, 900)));
+  EXPECT_FALSE(Taken(Call(SYS_read, 3)));
+  EXPECT_FALSE(Taken(Call(SYS_getdents64, 900)));
 }
 
 TEST_F(DescriptorCallTest, CloseRangeClosesAroundOurs) {
