@@ -5,6 +5,7 @@ Everything that is changed is undone in reverse order by `Undo`, also on an
 exception, on Ctrl-C and on SIGTERM.
 """
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -34,6 +35,9 @@ class Undo:
         return self
 
     def __exit__(self, *_):
+        # A second Ctrl-C must not stop the putting back.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         for step, args in reversed(self.steps):
             try:
                 step(*args)
@@ -52,6 +56,8 @@ class Cgroup:
         undo.add(self.remove)
 
     def remove(self):
+        for pid in read(f"{self.path}/cgroup.procs").split():
+            os.kill(int(pid), signal.SIGKILL)
         for _ in range(50):
             try:
                 os.rmdir(self.path)
@@ -71,6 +77,13 @@ class Cgroup:
     def enter(self):
         """For a child process, before exec."""
         write(f"{self.path}/cgroup.procs", os.getpid())
+
+
+def swap_off(path):
+    with open("/proc/swaps") as f:
+        active = [line.split()[0] for line in f]
+    if path in active:
+        subprocess.run(["swapoff", path], check=True)
 
 
 def restore_parameter(name, value):
@@ -94,7 +107,7 @@ class Zswap:
         self.settings = {"compressor": compressor, "max_pool_percent": 90,
                          "shrinker_enabled": "N"}
         subprocess.run(["mkswap", "-q", self.file], check=True)
-        self.undo = undo
+        undo.add(swap_off, self.file)
 
     def start(self):
         for name, value in self.settings.items():
@@ -120,6 +133,8 @@ class Zram:
         self.id = read("/sys/class/zram-control/hot_add")
         undo.add(lambda: write("/sys/class/zram-control/hot_remove", self.id))
         self.sys = f"/sys/block/zram{self.id}/"
+        undo.add(write, self.sys + "reset", 1)
+        undo.add(swap_off, f"/dev/zram{self.id}")
         self.size = megabytes << 20
         self.compressor = compressor
 
@@ -138,8 +153,3 @@ class Zram:
     def pool(self):
         return int(read(self.sys + "mm_stat").split()[2])
 
-
-def stop_if_started(rival, state):
-    if state["on"]:
-        rival.stop()
-        state["on"] = False

@@ -36,7 +36,7 @@ def check(root, _options):
 def self_test(root):
     spdx = "// " + LICENCE + "\n"
     source_tree.write_tree(root, {
-        "src/base/good.cc": spdx + 'Open("/proc/self/statm");  // a/work/b\n',
+        "src/base/good.cc": spdx + 'Open("/proc/self/statm");  // a/wo' + "rk/b\n",
         "src/base/bad.cc": "int x;\n",
         "docs/bad.md": "see /wor" + "k/main\nand ${HOME}/work/x\n",
         "tools/bad.sh": "#!/bin/sh\n# " + LICENCE + "\ncd /hom" + "e/joe\n",
