@@ -48,13 +48,22 @@ chmod 1777 "$work"
 cleanup_fn rm -rf "$work"
 export TMPDIR=$work
 
-# as_user COMMAND...: as an ordinary user, if we are root and he can read the
-# build tree. uzswap needs no privilege, so nothing should have any.
+# as_user COMMAND...: as an ordinary user, if we are root. uzswap needs no privilege, so nothing should have any.
 as_user=()
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
   as_user=(setpriv --reuid=65534 --regid=65534 --clear-groups
     --inh-caps=-all --bounding-set=-all)
-  "${as_user[@]}" test -x "$uzswap" 2>/dev/null || as_user=()
+  if ! "${as_user[@]}" test -x "$uzswap" 2>/dev/null; then
+    # He cannot reach the build tree: give him a copy of what the tests run.
+    copy=$(mktemp -d /var/tmp/uzswap-build-XXXXXX)
+    cleanup_fn rm -rf "$copy"
+    cp -r "$build"/{uzswap,libuzswap-preload.so,plugins,programs} "$copy"
+    chmod -R a+rX "$copy"
+    build=$copy
+    uzswap=$build/uzswap
+    programs=$build/programs
+    sampler=$programs/rss_sampler
+  fi
 fi
 run_as_user() { HOME=$work "${as_user[@]}" "$@"; }
 
