@@ -48,7 +48,8 @@ chmod 1777 "$work"
 cleanup_fn rm -rf "$work"
 export TMPDIR=$work
 
-# as_user COMMAND...: as an ordinary user, if we are root. uzswap needs no privilege, so nothing should have any.
+# as_user COMMAND...: as an ordinary user, if we are root. uzswap needs no
+# privilege, so nothing should have any.
 as_user=()
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
   as_user=(setpriv --reuid=65534 --regid=65534 --clear-groups

@@ -38,7 +38,7 @@ def self_test(root):
     source_tree.write_tree(root, {
         "src/base/good.cc": spdx + 'Open("/proc/self/statm");  // a/wo' + "rk/b\n",
         "src/base/bad.cc": "int x;\n",
-        "docs/bad.md": "see /wor" + "k/main\nand ${HOME}/work/x\n",
+        "docs/bad.md": "see /wor" + "k/main\nand ${HOME}/wo" + "rk/x\n",
         "tools/bad.sh": "#!/bin/sh\n# " + LICENCE + "\ncd /hom" + "e/joe\n",
         "src/base/later.h": spdx + "// TO" + "DO: all of it\n",
     })
