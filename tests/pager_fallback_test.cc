@@ -103,7 +103,7 @@ TEST_F(PagerFallback, LostPagesAreReportedAndNotInvented) {
   size_t lost = 0;
   size_t wrong = 0;
   for (size_t i = 0; i < 64; ++i) {
-    const int r = uzswap_handle_fault(base + i * kPage);
+    const int r = uzswap_handle_fault(base + i * kPage, 1);
     if (r == -EIO) {
       ++lost;
       EXPECT_EQ(uzswap_pin(base + i * kPage, kPage), 0);

@@ -52,8 +52,10 @@ inline uint64_t RssBytes() {
   return sum * 1024;
 }
 
-inline void OnBus(int, siginfo_t* info, void*) {
-  if (uzswap_handle_fault(info->si_addr) == 0) return;
+inline void OnBus(int, siginfo_t* info, void* context) {
+  const auto* uc = static_cast<const ucontext_t*>(context);
+  const int wrote = (uc->uc_mcontext.gregs[REG_ERR] & 2) != 0;
+  if (uzswap_handle_fault(info->si_addr, wrote) == 0) return;
   char text[80];
   const int n = snprintf(text, sizeof(text),
                          "bus error at %p is not uzswap's\n", info->si_addr);

@@ -65,7 +65,7 @@ TEST(PagerOpen, BeforeItTheCallsAreTheKernels) {
   void* at = reinterpret_cast<void*>(r);
   EXPECT_EQ(uzswap_is_managed(at, kPage), 0);
   EXPECT_EQ(uzswap_pin(at, kPage), 0);
-  EXPECT_EQ(uzswap_handle_fault(at), -ENOENT);
+  EXPECT_EQ(uzswap_handle_fault(at, 1), -ENOENT);
   EXPECT_EQ(uzswap_munmap(at, kPage), 0);
   EXPECT_EQ(uzswap_evict_all(), 0u);
 }

@@ -171,12 +171,12 @@ TEST_F(PagerVm, MemoryWithoutAccessNeverLeaves) {
   memset(base, 1, kMiB);
   ASSERT_EQ(uzswap_mprotect(base, kMiB, PROT_NONE), 0);
   EXPECT_EQ(uzswap_evict_all(), 0u);
-  EXPECT_EQ(uzswap_handle_fault(base), 0);  // resident: run it again
+  EXPECT_EQ(uzswap_handle_fault(base, 1), 0);  // resident: run it again
   ASSERT_EQ(uzswap_mprotect(base, kMiB, PROT_READ), 0);
   EXPECT_GT(uzswap_evict_all(), 0u);
   EXPECT_EQ(Stats().resident_bytes, 0u);
   ASSERT_EQ(uzswap_mprotect(base, kMiB, PROT_NONE), 0);
-  EXPECT_EQ(uzswap_handle_fault(base), -ENOENT);
+  EXPECT_EQ(uzswap_handle_fault(base, 1), -ENOENT);
   EXPECT_EQ(uzswap_pin(base, kMiB), 0);
   ASSERT_EQ(uzswap_mprotect(base, kMiB, PROT_READ | PROT_WRITE), 0);
   EXPECT_EQ(base[5], 1);

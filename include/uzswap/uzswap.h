@@ -59,7 +59,8 @@ struct uzswap_stats {
   /* now, in bytes */
   uint64_t resident_bytes;   /* managed pages in memory */
   uint64_t staged_bytes;     /* on their way out, still in memory */
-  uint64_t stored_bytes;     /* original size of what is compressed or away */
+  uint64_t stored_bytes;     /* original size of what is compressed or away,
+                                clean pages, which are resident too, as well */
   uint64_t pool_bytes;       /* frames of the zpool (pool_total_size) */
   uint64_t compressed_bytes; /* what the objects in it sum up to */
   uint64_t device_bytes;     /* original size of what is on the device */
@@ -69,12 +70,14 @@ struct uzswap_stats {
   uint64_t peak_bytes;         /* RssAnon + RssShmem */
   uint64_t peak_without_bytes; /* what it would have been without uzswap */
   /* totals */
-  uint64_t faults;      /* served, all kinds */
-  uint64_t faults_zero; /* first touch */
-  uint64_t faults_soft; /* page was staged: no decompression */
-  uint64_t pages_in;    /* brought back (prefetched ones included) */
+  uint64_t faults;       /* served, all kinds */
+  uint64_t faults_zero;  /* first touch */
+  uint64_t faults_soft;  /* page was staged: no decompression */
+  uint64_t faults_clean; /* first write to a page kept in zswap as well */
+  uint64_t pages_in;     /* brought back (prefetched ones included) */
   uint64_t pages_prefetched;
   uint64_t pages_out;       /* evicted */
+  uint64_t pages_out_clean; /* part of it: unchanged, only dropped */
   uint64_t pages_cancelled; /* written to while on their way out */
   uint64_t fault_ns;        /* time in fault service, eviction included */
   uint64_t evict_ns;        /* part of it: making room */
@@ -85,6 +88,7 @@ struct uzswap_stats {
   uint64_t pool_limit_hit, reject_reclaim_fail, reject_alloc_fail;
   uint64_t reject_kmemcache_fail, reject_compress_fail, reject_compress_poor;
   uint64_t decompress_fail, written_back_pages, duplicate_entry;
+  uint64_t pages_compacted; /* frames the zpool gave back by moving objects */
   uint64_t zswpout, zswpin, zswpwb, device_in;
   uint64_t device_write_fail, device_read_fail, pool_limit_exceeded;
   uint64_t evict_method; /* in use: enum uzswap_evict_method */
@@ -144,8 +148,10 @@ UZSWAP_API void uzswap_unpin(const void* address, size_t length);
 /* To be called from the SIGBUS handler with si_addr (all signals that the
  * program can handle blocked, alternate stack not managed). 0: served, return
  * from the handler. -ENOENT: not uzswap's: a genuine bus error. -EIO: the
- * page's content is lost (device error); the reason has been logged. */
-UZSWAP_API int uzswap_handle_fault(void* address);
+ * page's content is lost (device error); the reason has been logged. `write`:
+ * not zero if the access was a write, or may have been (x86-64: bit 1 of
+ * REG_ERR); only what is read is kept in zswap as well. */
+UZSWAP_API int uzswap_handle_fault(void* address, int write);
 
 /* Around a fork that copies memory, signals blocked. After PrepareFork no other
  * thread is in uzswap; the child's copy is cut loose from the parent (own

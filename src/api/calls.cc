@@ -124,10 +124,13 @@ void uzswap_unpin(const void* address, size_t length) {
   if (i != nullptr) i->pager.Unpin(Address(address), length);
 }
 
-int uzswap_handle_fault(void* address) {
+int uzswap_handle_fault(void* address, int write) {
   Instance* i = GetInstance();
-  return i == nullptr ? -ENOENT
-                      : Return(i->pager.HandleFault(Address(address)));
+  return i == nullptr
+             ? -ENOENT
+             : Return(i->pager.HandleFault(Address(address),
+                                           write != 0 ? uzswap::Access::kWrite
+                                                      : uzswap::Access::kRead));
 }
 
 void uzswap_prepare_fork(void) UZSWAP_NO_THREAD_SAFETY_ANALYSIS {
@@ -174,6 +177,7 @@ void uzswap_get_stats(struct uzswap_stats* stats) {
   stats->reject_compress_poor = z.reject_compress_poor;
   stats->decompress_fail = z.decompress_fail;
   stats->written_back_pages = z.written_back_pages;
+  stats->pages_compacted = z.pages_compacted;
   stats->duplicate_entry = z.duplicate_entry;
   stats->zswpout = z.zswpout;
   stats->zswpin = z.zswpin;

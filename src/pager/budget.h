@@ -101,6 +101,8 @@ class Budget {
   size_t Descriptors(int* fds, size_t capacity) const;
   // Anonymous and shared-memory pages of the process now.
   PageCount MeasureRss();
+  // Pages that are in zswap only.
+  PageCount stored() const { return stored_.load(std::memory_order_relaxed); }
   void NoteStored(int64_t pages) {
     stored_.fetch_add(static_cast<uint64_t>(pages), std::memory_order_relaxed);
   }

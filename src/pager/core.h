@@ -11,6 +11,7 @@
 #include "pager/block.h"
 #include "pager/bounce.h"
 #include "pager/budget.h"
+#include "pager/clean_policy.h"
 #include "pager/managed_map.h"
 #include "pager/page_word.h"
 #include "pager/range_table.h"
@@ -28,8 +29,8 @@ enum class PagerCounter : unsigned {
 
 // Invariants (under the exclusive map lock): no page is busy or evicting; a
 // page word is not none only inside a managed range; the resident pages of a
-// block are counted in it and all of them in the budget; no page is
-// write-protected.
+// block (clean ones are) are counted in it and all of them in the budget; only
+// clean pages are write-protected, and zswap has their content.
 struct Core {
   static LockClass map_lock_class;
 
@@ -41,11 +42,22 @@ struct Core {
   BlockList blocks;
   Budget budget;
   BounceBuffers bounce;
+  CleanPolicy clean_policy;
   PerCpuCounters<PagerCounter> counters;
   Zswap* zswap = nullptr;
 
   PageWord& word(Slot slot) { return words[Index(slot)]; }
   void Count(PagerCounter counter, uint64_t n = 1) { counters.Add(counter, n); }
+
+  // clean → resident with `pins`, no longer in zswap; false if it is not clean
+  // any more.
+  bool Settle(Slot slot, uint32_t pins) {
+    if (!word(slot).ClaimFrom(PageState::kClean)) return false;
+    zswap->Invalidate(slot, 1);
+    CHECK(uffd.WriteProtect(AddressOf(slot), 1, false).ok());  // as below
+    word(slot).BecomeResident(pins);
+    return true;
+  }
 
   // evicting → resident with `pins`; false if it is not evicting any more.
   bool CancelEviction(Slot slot, uint32_t pins) {

@@ -8,8 +8,9 @@ namespace uzswap {
 PageCount MoveEvictor::Evict(BlockIndex block, PageMask only) {
   const PageMask pages = EvictablePages(core_, block, only);
   if (!CanMove(block, pages)) return other_.Evict(block, only);
+  const PageCount gone = dropper_.DropClean(block, pages);
   const uint32_t to = staging_.TakeFree();
-  if (to == Staging::kBlocks) return other_.Evict(block, only);
+  if (to == Staging::kBlocks) return gone + other_.Evict(block, only);
   PageMask claimed = 0;
   ForEachPage(pages, [&](unsigned i) {
     PageWord& word = core_.word(FirstSlot(block) + i);
@@ -32,7 +33,7 @@ PageCount MoveEvictor::Evict(BlockIndex block, PageMask only) {
     }
   });
   staging_.Return(to);
-  return count;
+  return gone + count;
 }
 
 bool MoveEvictor::CanMove(BlockIndex block, PageMask pages) {

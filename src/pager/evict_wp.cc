@@ -2,10 +2,6 @@
 // Eviction by write-protection. A page is claimed (busy) while the protection
 // is put on, so nobody can pin it between claim and protection and then have
 // its system call fail on a protected page; it is evicting only once protected.
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-
 #include <algorithm>
 
 #include "pager/evictor.h"
@@ -13,9 +9,6 @@
 
 namespace uzswap {
 namespace {
-
-// Names the caller's own process without a descriptor (Linux 6.14).
-constexpr int64_t kPidfdSelf = -10000;
 
 uint64_t PageAddress(BlockIndex block, unsigned page) {
   return AddressOf(FirstSlot(block) + page);
@@ -53,21 +46,10 @@ PageMask EvictablePages(Core& core, BlockIndex block, PageMask only) {
   return mask & only;
 }
 
-void WpEvictor::ProbeBatchedDrop() {
-  const Result<void*> page = os::Map(kPageSize);
-  if (!page.ok()) return;
-  const iovec range{.iov_base = page.value(), .iov_len = kPageSize};
-  const int64_t r =
-      os::Syscall(SYS_process_madvise, kPidfdSelf,
-                  reinterpret_cast<int64_t>(&range), 1, MADV_DONTNEED, 0);
-  batched_ =
-      r == static_cast<int64_t>(kPageSize) && !pager_test_hooks.no_batched_drop;
-  CHECK(os::Unmap(page.value(), kPageSize).ok());
-}
-
 PageCount WpEvictor::Evict(BlockIndex block, PageMask only) {
-  PageMask evicting = Protect(block, EvictablePages(core_, block, only));
-  PageCount gone = 0;
+  const PageMask pages = EvictablePages(core_, block, only);
+  PageCount gone = dropper_.DropClean(block, pages);
+  PageMask evicting = Protect(block, pages);
   while (evicting != 0) {
     const PageMask part = LowestPages(evicting, PartPages(core_));
     const PageMask stored = StorePages(block, part);
@@ -137,7 +119,7 @@ PageCount WpEvictor::Finish(BlockIndex block, PageMask stored, PageMask part) {
       core_.zswap->Invalidate(slot, 1);
     }
   });
-  const PageMask dropped = Drop(block, leaving);
+  const PageMask dropped = dropper_.Drop(block, leaving);
   const auto count = CountPages(dropped);
   // Counts first: whoever waits for one of these pages adds to them again.
   core_.blocks.Went(block, count);
@@ -155,32 +137,6 @@ PageCount WpEvictor::Finish(BlockIndex block, PageMask stored, PageMask part) {
     core_.word(slot).BecomeResident(0);
   });
   return count;
-}
-
-// Returns the pages whose frames are gone.
-PageMask WpEvictor::Drop(BlockIndex block, PageMask pages) {
-  iovec runs[kBlockPages / 2];
-  int64_t count = 0;
-  ForEachRun(pages, [&](unsigned first, unsigned n) {
-    runs[count++] = {
-        .iov_base = reinterpret_cast<void*>(PageAddress(block, first)),
-        .iov_len = n * kPageSize};
-  });
-  const auto bytes =
-      static_cast<int64_t>(CountPages(pages)) * static_cast<int64_t>(kPageSize);
-  if (batched_ && count > 1 &&
-      os::Syscall(SYS_process_madvise, kPidfdSelf,
-                  reinterpret_cast<int64_t>(runs), count, MADV_DONTNEED,
-                  0) == bytes) {
-    return pages;
-  }
-  PageMask dropped = 0;
-  ForEachRun(pages, [&](unsigned first, unsigned n) {
-    void* address = reinterpret_cast<void*>(PageAddress(block, first));
-    if (!os::Drop(address, n * kPageSize).ok()) return;
-    for (unsigned i = first; i < first + n; ++i) dropped |= PageMask{1} << i;
-  });
-  return dropped;
 }
 
 }  // namespace uzswap

@@ -25,23 +25,37 @@ class Evictor {
 PageMask EvictablePages(Core& core, BlockIndex block,
                         PageMask only) UZSWAP_NO_THREAD_SAFETY_ANALYSIS;
 
+// Drops many runs of a block in as few calls as the kernel allows.
+class Dropper {
+ public:
+  explicit constexpr Dropper(Core& core) : core_(core) {}
+  // Which way of dropping several runs at once this kernel has.
+  void Probe();
+  // Returns the pages whose frames are gone.
+  PageMask Drop(BlockIndex block, PageMask pages);
+  // Pages that are clean leave without being stored. Returns how many went.
+  PageCount DropClean(BlockIndex block, PageMask pages);
+
+ private:
+  Core& core_;
+  bool batched_ = false;
+};
+
 // Write-protects, compresses in place, drops. Works with any number of threads
 // and after a fork; needs no page moved and one shoot-down for each block.
 class WpEvictor final : public Evictor {
  public:
-  explicit constexpr WpEvictor(Core& core) : core_(core) {}
+  constexpr WpEvictor(Core& core, Dropper& dropper)
+      : core_(core), dropper_(dropper) {}
   PageCount Evict(BlockIndex block, PageMask only) override;
-  // Which way of dropping several runs at once this kernel has.
-  void ProbeBatchedDrop();
 
  private:
   PageMask Protect(BlockIndex block, PageMask pages);
   PageMask StorePages(BlockIndex block, PageMask pages);
   PageCount Finish(BlockIndex block, PageMask stored, PageMask evicting);
-  PageMask Drop(BlockIndex block, PageMask pages);
 
   Core& core_;
-  bool batched_ = false;
+  Dropper& dropper_;
 };
 
 // Moves the frames to staging. The program's pages are gone after one call for
@@ -50,8 +64,9 @@ class WpEvictor final : public Evictor {
 // from are left to the other evictor.
 class MoveEvictor final : public Evictor {
  public:
-  constexpr MoveEvictor(Core& core, Staging& staging, Evictor& other)
-      : core_(core), staging_(staging), other_(other) {}
+  constexpr MoveEvictor(Core& core, Staging& staging, Dropper& dropper,
+                        Evictor& other)
+      : core_(core), staging_(staging), dropper_(dropper), other_(other) {}
   PageCount Evict(BlockIndex block, PageMask only) override;
 
  private:
@@ -61,6 +76,7 @@ class MoveEvictor final : public Evictor {
 
   Core& core_;
   Staging& staging_;
+  Dropper& dropper_;
   Evictor& other_;
 };
 

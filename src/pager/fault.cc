@@ -33,7 +33,7 @@ void LogLost(Slot slot, int error) {
 
 }  // namespace
 
-Status Pager::HandleFault(uint64_t address) {
+Status Pager::HandleFault(uint64_t address, Access access) {
   if (address >= kAddressLimit || !core_.managed.Contains(SlotOf(address))) {
     return Status::Error(ENOENT);
   }
@@ -42,11 +42,13 @@ Status Pager::HandleFault(uint64_t address) {
   Status result;
   {
     ScopedSharedLock lock(core_.map_lock);
-    if (core_.word(slot).state() == PageState::kResident) {
+    const PageState state = core_.word(slot).state();
+    if (state == PageState::kResident ||
+        (state == PageState::kClean && access == Access::kRead)) {
       result = Spurious(slot);
     } else {
       ForgetRepeats(slot);
-      result = MakeResident(slot, 0);
+      result = MakeResident({slot, 0, access});
     }
     Balance();
   }
@@ -55,13 +57,24 @@ Status Pager::HandleFault(uint64_t address) {
   return result;
 }
 
-Status Pager::MakeResident(Slot slot, uint32_t pins) {
+Status Pager::MakeResident(const Wanted& wanted) {
+  const Slot slot = wanted.slot;
+  const uint32_t pins = wanted.pins;
   PageWord& word = core_.word(slot);
   for (;;) {
     const uint32_t seen = word.Load();
     switch (PageWord::StateOf(seen)) {
       case PageState::kResident:
         if (pins == 0 || word.TryPin()) return kOk;
+        break;
+      case PageState::kClean:
+        // Whoever pins may write, and a system call would fail on protection.
+        if (pins == 0 && wanted.access == Access::kRead) return kOk;
+        if (core_.Settle(slot, pins)) {
+          core_.Count(PagerCounter::faults_clean);
+          core_.clean_policy.NoteWritten();
+          return kOk;
+        }
         break;
       case PageState::kEvicting:
         if (core_.CancelEviction(slot, pins)) return kOk;
@@ -78,7 +91,7 @@ Status Pager::MakeResident(Slot slot, uint32_t pins) {
       case PageState::kNone:
       case PageState::kEvicted: {
         Status result;
-        if (Serve(slot, PageWord::StateOf(seen), pins, &result)) return result;
+        if (Serve(wanted, PageWord::StateOf(seen), &result)) return result;
         break;
       }
     }
@@ -86,7 +99,8 @@ Status Pager::MakeResident(Slot slot, uint32_t pins) {
 }
 
 // A page without a frame. False: its state changed, look again.
-bool Pager::Serve(Slot slot, PageState state, uint32_t pins, Status* result) {
+bool Pager::Serve(const Wanted& asked, PageState state, Status* result) {
+  const Slot slot = asked.slot;
   const ManagedRange* range = core_.ranges.Find(AddressOf(slot));
   if (range == nullptr || range->prot == 0) {
     // Without access the fault is the program's own.
@@ -106,8 +120,9 @@ bool Pager::Serve(Slot slot, PageState state, uint32_t pins, Status* result) {
   Batch batch{.first = Slot{reserved > 1 ? window.start : Index(slot)},
               .main = 0,
               .mask = 0,
-              .pins = pins,
-              .evicted = evicted};
+              .pins = asked.pins,
+              .evicted = evicted,
+              .keep = KeepFor(asked, wanted)};
   batch.main = static_cast<unsigned>(Index(slot) - Index(batch.first));
   const bool claimed = core_.word(slot).ClaimFrom(state);
   if (claimed) {
@@ -130,6 +145,18 @@ bool Pager::Serve(Slot slot, PageState state, uint32_t pins, Status* result) {
     return false;
   }
   return claimed;
+}
+
+// What was only read may be dropped again without being compressed again, at
+// the price of the copy's pool memory. A stream's pages soon leave, so that
+// pays; so it does for any page once most of them are away: the resident set
+// is then smaller by a copy's share, but a miss costs half as much.
+Keep Pager::KeepFor(const Wanted& wanted, PageCount window) {
+  if (wanted.access == Access::kWrite || wanted.pins != 0) return Keep::kNo;
+  if (!core_.clean_policy.Pays()) return Keep::kNo;
+  const bool most_are_away =
+      core_.budget.stored() * 3 > core_.budget.resident() * 2;
+  return window > 1 || most_are_away ? Keep::kIfRoom : Keep::kFree;
 }
 
 // Slots that would be good to bring together with this one.
@@ -171,8 +198,11 @@ Status Pager::LoadBatch(Batch* batch, const ScopedBounce& bounce) {
   Status result;
   ForEachPage(batch->mask, [&](unsigned i) {
     const Slot slot = batch->first + i;
-    const Status s = core_.zswap->Load(slot, bounce.page(i));
-    if (s.ok()) return;
+    const Result<bool> s = core_.zswap->Load(slot, bounce.page(i), batch->keep);
+    if (s.ok()) {
+      if (s.value()) batch->kept |= Bit(i);
+      return;
+    }
     CHECK(s.error() != ENOENT);
     batch->mask &= ~Bit(i);
     core_.word(slot).BecomeEvicted();
@@ -191,9 +221,11 @@ Status Pager::LoadBatch(Batch* batch, const ScopedBounce& bounce) {
 Status Pager::MapBatch(Batch* batch, const ScopedBounce* bounce) {
   Status result;
   uint32_t mapped = 0;
-  ForEachRun(batch->mask, [&](unsigned first, unsigned count) {
+  const auto map = [&](unsigned first, unsigned count) {
     mapped |= MapRun(*batch, {first, count}, bounce, &result);
-  });
+  };
+  ForEachRun(batch->mask & ~batch->kept, map);
+  ForEachRun(batch->mask & batch->kept, map);
   const uint32_t left = batch->mask & ~mapped;
   const auto pages = CountPages(mapped);
   // The counts come first: an evictor may take a page as soon as it is
@@ -202,8 +234,12 @@ Status Pager::MapBatch(Batch* batch, const ScopedBounce* bounce) {
     core_.blocks.Came(BlockOf(batch->first + i), 1, batch->evicted);
   });
   ForEachPage(mapped, [&](unsigned i) {
-    core_.word(batch->first + i)
-        .BecomeResident(i == batch->main ? batch->pins : 0);
+    PageWord& word = core_.word(batch->first + i);
+    if ((batch->kept & Bit(i)) != 0) {
+      word.BecomeClean();
+    } else {
+      word.BecomeResident(i == batch->main ? batch->pins : 0);
+    }
   });
   Unmapped(*batch, left, bounce);
   batch->mask = mapped;
@@ -226,12 +262,13 @@ uint32_t Pager::MapRun(const Batch& batch, Run run, const ScopedBounce* bounce,
   unsigned first = run.first;
   const unsigned end = run.first + run.count;
   unsigned replaced = end;
+  const bool protect = (batch.kept & Bit(first)) != 0;  // the same in a run
   while (first < end) {
     const uint64_t to = AddressOf(batch.first + first);
     const UffdProgress done =
         bounce == nullptr
             ? core_.uffd.CopyZeros(to, end - first)
-            : core_.uffd.Copy(to, bounce->address(first), end - first);
+            : core_.uffd.Copy(to, bounce->address(first), end - first, protect);
     for (PageCount i = 0; i < done.pages; ++i) mapped |= Bit(first++);
     if (done.status.ok()) break;
     Status failed = done.status;
@@ -262,6 +299,10 @@ void Pager::Unmapped(const Batch& batch, uint32_t left,
     const Slot slot = batch.first + i;
     if (!batch.evicted) {
       core_.word(slot).BecomeNone();
+      return;
+    }
+    if ((batch.kept & Bit(i)) != 0) {
+      core_.word(slot).BecomeEvicted();
       return;
     }
     // Loading took the page out of zswap: this buffer is its only copy.
@@ -309,6 +350,7 @@ void Pager::ForgetRepeats(Slot slot) {
 
 Status Pager::Restore(Slot slot) {
   const uint64_t address = AddressOf(slot);
+  (void)core_.Settle(slot, 0);
   // While the page is ours nobody takes a frame away under this.
   if (!core_.word(slot).ClaimFrom(PageState::kResident)) return kOk;
   core_.uffd.WriteProtect(address, 1, false).Ignore();  // looks below

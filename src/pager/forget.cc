@@ -56,6 +56,7 @@ void Pager::ForgetPages(uint64_t start, uint64_t end, bool keep_pinned) {
 void Pager::ForgetBlockPart(Slot first, Slot end, bool keep_pinned) {
   unsigned resident = 0;
   PageMask evicted = 0;
+  PageMask clean = 0;
   const auto count = static_cast<unsigned>(Index(end) - Index(first));
   for (unsigned i = 0; i < count; ++i) {
     PageWord& word = core_.word(first + i);
@@ -74,6 +75,10 @@ void Pager::ForgetBlockPart(Slot first, Slot end, bool keep_pinned) {
       case PageState::kEvicted:
         evicted |= PageMask{1} << i;
         break;
+      case PageState::kClean:
+        ++resident;
+        clean |= PageMask{1} << i;
+        break;
       case PageState::kStaged:
         staging_.Discard(PageWord::ValueOf(seen));
         break;
@@ -81,7 +86,7 @@ void Pager::ForgetBlockPart(Slot first, Slot end, bool keep_pinned) {
         CHECK(PageWord::StateOf(seen) == PageState::kNone);
     }
   }
-  ForEachRun(evicted, [&](unsigned at, unsigned n) {
+  ForEachRun(evicted | clean, [&](unsigned at, unsigned n) {
     core_.zswap->Invalidate(first + at, n);
   });
   core_.budget.NoteStored(-static_cast<int64_t>(CountPages(evicted)));

@@ -50,6 +50,8 @@ void Pager::PrepareFork() {
   // Staging memory is private: a frame moved back after the fork would be the
   // child's copy. And what the two share cannot be moved, so staging ends here.
   staging_.BringAllBack();
+  // A child's pages are not protected.
+  SettleAll();
   forked_ = true;
   core_.zswap->PrepareFork();
 }

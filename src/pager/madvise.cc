@@ -148,7 +148,8 @@ int64_t Pager::Populate(uint64_t start, uint64_t end, int advice) {
         if (write && !range->writable()) return -EINVAL;
         if (!write && !range->readable()) return -EINVAL;
         part.end = at + kPageSize;
-        const Status s = MakeResident(SlotOf(at), 0);
+        const Status s = MakeResident(
+            {SlotOf(at), 0, write ? Access::kWrite : Access::kRead});
         Balance();
         if (!s.ok()) return s.error() == EIO ? -EFAULT : -s.error();
         at = part.end;

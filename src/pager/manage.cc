@@ -83,6 +83,7 @@ Status Pager::Unmanage(uint64_t start, uint64_t bytes) {
   if (!Usable(start, bytes)) return Status::Error(EINVAL);
   const uint64_t end = start + bytes;
   ScopedExclusiveLock lock(core_.map_lock);
+  SettlePages(start, end);
   UZSWAP_RETURN_IF_ERROR(MakeRoomFor(start, end));
   UZSWAP_RETURN_IF_ERROR(BringAllIn(start, end));
   core_.ranges.ForEach(start, end, [&](uint64_t from, uint64_t to, uint32_t) {
@@ -155,7 +156,12 @@ Status Pager::BringAllIn(uint64_t start, uint64_t end) {
 // Also into mappings without access, where a fault would not be served.
 Status Pager::LoadOne(Slot slot) {
   ScopedBounce bounce(core_.bounce);
-  Batch batch{.first = slot, .main = 0, .mask = 1, .pins = 0, .evicted = true};
+  Batch batch{.first = slot,
+              .main = 0,
+              .mask = 1,
+              .pins = 0,
+              .evicted = true,
+              .keep = Keep::kNo};
   CHECK(core_.word(slot).ClaimFrom(PageState::kEvicted));
   core_.budget.Take(1);
   Status result = LoadBatch(&batch, bounce);

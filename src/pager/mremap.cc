@@ -63,6 +63,8 @@ int64_t Pager::Mremap(const MremapCall& call) {
   // A staging frame knows its page by address.
   const uint64_t old_end = call.old_address + PageCeil(call.old_length);
   BringStagedBack(call.old_address, old_end);
+  // Moving takes the protection away, and zswap's name for the page with it.
+  SettlePages(call.old_address, old_end);
   const int64_t r = fixed ? MoveTo(call) : MoveAway(call);
   if (r >= 0) {
     MeasureAfter(call.old_length);

@@ -6,6 +6,8 @@
 //   none, evicted, staged --Claim--> busy --Become*--> resident
 //   resident, no pins --Claim--> busy --(write-protected)--> evicting
 //   evicting --Claim (a writer, or the evictor)--> busy --> resident, evicted
+//   evicted --Claim (a reader)--> busy --> clean --Claim--> busy --> resident
+//   (a writer), evicted (the evictor)
 //
 // busy has exactly one owner, who alone may leave it; everybody else waits on
 // the word. All transitions of managed pages happen with the map lock held
@@ -28,6 +30,7 @@ enum class PageState : uint32_t {
   kBusy = 3,      // one thread loads or drops it
   kStaged = 4,    // in a staging frame; value: its number
   kEvicted = 5,   // in zswap
+  kClean = 6,     // mapped and write-protected, and in zswap
 };
 
 // Invariants: value == 0 unless resident or staged; the waiters bit is set only
@@ -58,6 +61,7 @@ class PageWord {
     Leave(Make(PageState::kResident, pins));
   }
   void BecomeEvicting() { Leave(Make(PageState::kEvicting, 0)); }
+  void BecomeClean() { Leave(Make(PageState::kClean, 0)); }
   void BecomeEvicted() { Leave(Make(PageState::kEvicted, 0)); }
   void BecomeStaged(uint32_t frame) { Leave(Make(PageState::kStaged, frame)); }
 

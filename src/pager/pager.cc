@@ -56,7 +56,7 @@ Status Pager::Open(uzswap_evict_method method, const char** what) {
   UZSWAP_RETURN_IF_ERROR(core_.blocks.Init());
   UZSWAP_RETURN_IF_ERROR(core_.bounce.Init());
   UZSWAP_RETURN_IF_ERROR(staging_.Init());
-  wp_.ProbeBatchedDrop();
+  dropper_.Probe();
   method_ = method;
   thp_always_ = HugePagesAlways() || pager_test_hooks.thp_always;
   first_break_ = static_cast<uint64_t>(os::Syscall(SYS_brk, 0));
@@ -101,6 +101,8 @@ void Pager::FillStats(uzswap_stats* stats) {
   stats->pages_in = sum(PagerCounter::pages_in);
   stats->pages_prefetched = sum(PagerCounter::pages_prefetched);
   stats->pages_out = sum(PagerCounter::pages_out);
+  stats->pages_out_clean = sum(PagerCounter::pages_out_clean);
+  stats->faults_clean = sum(PagerCounter::faults_clean);
   stats->pages_cancelled = sum(PagerCounter::pages_cancelled);
   stats->limit_exceeded = sum(PagerCounter::limit_exceeded);
   stats->pinned_calls = sum(PagerCounter::pinned_calls);
@@ -134,9 +136,9 @@ void Pager::CheckInvariants() {
         CHECK(core_.managed.Contains(SlotOf(at)));
         const PageState state = core_.word(SlotOf(at)).state();
         CHECK(state != PageState::kBusy && state != PageState::kEvicting);
-        CHECK((state == PageState::kEvicted) ==
+        CHECK((state == PageState::kEvicted || state == PageState::kClean) ==
               core_.zswap->Contains(SlotOf(at)));
-        resident += state == PageState::kResident;
+        resident += state == PageState::kResident || state == PageState::kClean;
         staged += state == PageState::kStaged;
       }
       at = next;

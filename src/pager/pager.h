@@ -39,6 +39,8 @@ struct MremapCall {
   uint64_t new_address;
 };
 
+enum class Access { kRead, kWrite };
+
 class Pager {
  public:
   constexpr Pager() = default;
@@ -55,7 +57,7 @@ class Pager {
   PageCount MeasureRss() { return core_.budget.MeasureRss(); }
 
   // ENOENT: no page of ours. EIO: its content is lost.
-  Status HandleFault(uint64_t address);
+  Status HandleFault(uint64_t address, Access access);
 
   bool IsManaged(uint64_t address, uint64_t bytes) const;
   bool PinResident(uint64_t address, uint64_t bytes);
@@ -92,8 +94,10 @@ class Pager {
     Slot first;
     unsigned main;
     uint32_t mask;
-    uint32_t pins;  // for the main page
-    bool evicted;   // else they were none
+    uint32_t pins;      // for the main page
+    bool evicted;       // else they were none
+    Keep keep;          // when they are loaded
+    uint32_t kept = 0;  // part of mask: zswap still has them
   };
   struct Run {
     unsigned first;
@@ -105,9 +109,14 @@ class Pager {
   };
 
   // fault.cc
-  Status MakeResident(Slot slot, uint32_t pins)
+  struct Wanted {
+    Slot slot;
+    uint32_t pins;
+    Access access;
+  };
+  Status MakeResident(const Wanted& wanted)
       UZSWAP_REQUIRES_SHARED(core_.map_lock);
-  bool Serve(Slot slot, PageState state, uint32_t pins, Status* result)
+  bool Serve(const Wanted& wanted, PageState state, Status* result)
       UZSWAP_REQUIRES_SHARED(core_.map_lock);
   Extent Window(Slot slot, PageState state, const ManagedRange& range);
   void ClaimWindow(const Extent& window, Slot slot, Batch* batch);
@@ -119,6 +128,7 @@ class Pager {
   Status Spurious(Slot slot) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   void ForgetRepeats(Slot slot);
   Status Restore(Slot slot);
+  Keep KeepFor(const Wanted& wanted, PageCount window);
 
   // reclaim.cc
   void Reserve(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
@@ -144,6 +154,11 @@ class Pager {
   bool Manageable(const MmapCall& call) const;
   void AdoptPresent(uint64_t start, uint64_t end)
       UZSWAP_REQUIRES(core_.map_lock);
+  // clean.cc
+  void SettlePages(uint64_t start, uint64_t end)
+      UZSWAP_REQUIRES(core_.map_lock);
+  uint64_t SettleRun(uint64_t at, uint64_t end) UZSWAP_REQUIRES(core_.map_lock);
+  void SettleAll() UZSWAP_REQUIRES(core_.map_lock);
   void BringStagedBack(uint64_t start, uint64_t end)
       UZSWAP_REQUIRES(core_.map_lock);
   Status BringAllIn(uint64_t start, uint64_t end)
@@ -186,9 +201,10 @@ class Pager {
   int64_t AdviseUnmanaged(uint64_t start, uint64_t end, int advice);
 
   Core core_;
-  WpEvictor wp_{core_};
+  Dropper dropper_{core_};
+  WpEvictor wp_{core_, dropper_};
   Staging staging_{core_};
-  MoveEvictor move_{core_, staging_, wp_};
+  MoveEvictor move_{core_, staging_, dropper_, wp_};
   Prefetcher prefetcher_;
   uzswap_evict_method method_ = UZSWAP_EVICT_AUTO;
   bool forked_ = false;      // shared frames cannot be moved

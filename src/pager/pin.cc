@@ -64,7 +64,7 @@ bool Pager::Pin(uint64_t address, uint64_t bytes) {
     ScopedSharedLock lock(core_.map_lock);
     // ENOENT: no access, or unmapped meanwhile. EIO: lost. In each case the
     // system call finds out by itself.
-    brought |= MakeResident(slot, 1).ok();
+    brought |= MakeResident({slot, 1, Access::kWrite}).ok();
     Balance();
   }
   if (brought) core_.Count(PagerCounter::pinned_calls);

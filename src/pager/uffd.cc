@@ -135,15 +135,17 @@ Status Uffd::Unregister(uint64_t start, uint64_t bytes) {
   return Status::FromReturn(Ioctl(fd_, UFFDIO_UNREGISTER, &r));
 }
 
-UffdProgress Uffd::Copy(uint64_t to, uint64_t from, PageCount pages) {
+UffdProgress Uffd::Copy(uint64_t to, uint64_t from, PageCount pages,
+                        bool protect) {
   UffdProgress done;
   while (done.pages < pages) {
     const uint64_t offset = done.pages * kPageSize;
-    uffdio_copy c{.dst = to + offset,
-                  .src = from + offset,
-                  .len = (pages - done.pages) * kPageSize,
-                  .mode = UFFDIO_COPY_MODE_DONTWAKE,
-                  .copy = 0};
+    uffdio_copy c{
+        .dst = to + offset,
+        .src = from + offset,
+        .len = (pages - done.pages) * kPageSize,
+        .mode = UFFDIO_COPY_MODE_DONTWAKE | (protect ? UFFDIO_COPY_MODE_WP : 0),
+        .copy = 0};
     const int64_t r = Ioctl(fd_, UFFDIO_COPY, &c);
     if (r == 0) {
       done.pages = pages;
@@ -151,7 +153,7 @@ UffdProgress Uffd::Copy(uint64_t to, uint64_t from, PageCount pages) {
       done.pages += static_cast<uint64_t>(c.copy) / kPageSize;
     } else if (r == -ENOENT && pages - done.pages > 1) {
       // One copy must not cross the end of a mapping: page by page then.
-      const UffdProgress one = Copy(c.dst, c.src, 1);
+      const UffdProgress one = Copy(c.dst, c.src, 1, protect);
       done.pages += one.pages;
       done.status = one.status;
       if (!one.status.ok()) return done;

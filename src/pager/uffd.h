@@ -41,7 +41,9 @@ class Uffd {
   // Maps copies of pages from `from` (not managed, or another address of ours)
   // at `to`. EEXIST: a page is there already. ENOENT: not registered, or the
   // range crosses a mapping's end. ENOMEM: the system has no frame.
-  UffdProgress Copy(uint64_t to, uint64_t from, PageCount pages);
+  // With `protect` the pages fault on the first write (see WriteProtect).
+  UffdProgress Copy(uint64_t to, uint64_t from, PageCount pages,
+                    bool protect = false);
   // The same from zeros. REQUIRES: pages <= kMaxZeros.
   UffdProgress CopyZeros(uint64_t to, PageCount pages);
   static constexpr PageCount kMaxZeros = 16;

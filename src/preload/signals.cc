@@ -87,7 +87,10 @@ void OnProgramSignal(int signal, siginfo_t* info, void* context) {
 }
 
 void OnSigbus(int signal, siginfo_t* info, void* context) {
-  if (info->si_code > 0 && uzswap_handle_fault(info->si_addr) == 0) {
+  constexpr greg_t kWrite = 2;  // of the page fault's error code
+  const auto* uc = static_cast<const ucontext_t*>(context);
+  const bool write = (uc->uc_mcontext.gregs[REG_ERR] & kWrite) != 0;
+  if (info->si_code > 0 && uzswap_handle_fault(info->si_addr, write) == 0) {
     PublishNowAndThen();
     return;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "zpool/handle_table.h"
 
+#include "base/os.h"
 #include "zpool/failure.h"
 
 namespace uzswap {
@@ -42,6 +43,27 @@ void HandleTable::Return(uint32_t handle) {
   } while (!head_.compare_exchange_weak(head, Head(head, handle),
                                         std::memory_order_release,
                                         std::memory_order_relaxed));
+}
+
+uint32_t HandleTable::BeginUse(uint32_t handle) {
+  // The mover may have been interrupted by the scheduler.
+  constexpr int kSpins = 1000;
+  std::atomic<uint64_t>& entry = entries_[handle];
+  uint64_t seen = entry.load(std::memory_order_relaxed);
+  for (int spins = 0;; ++spins) {
+    if (seen >= kMoving) {
+      if (spins < kSpins) {
+        os::Pause();
+      } else {
+        os::Yield();
+      }
+      seen = entry.load(std::memory_order_relaxed);
+    } else if (entry.compare_exchange_weak(seen, seen + kUser,
+                                           std::memory_order_acquire,
+                                           std::memory_order_relaxed)) {
+      return static_cast<uint32_t>(seen);
+    }
+  }
 }
 
 void HandleTable::CheckInvariants(uint64_t live) const {

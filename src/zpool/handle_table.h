@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Handle → location, four bytes each. A handle is an index into this table, so
-// it survives a move of its object (only the entry changes), fits in 32 bits,
-// and resolving it is one load. Free entries form a stack through themselves;
-// taking and returning are one compare-and-swap each, no lock.
+// Handle → location. A handle is an index into this table, so it survives a
+// move of its object (only the entry changes), fits in 32 bits, and resolving
+// it is one load. Free entries form a stack through themselves; taking and
+// returning are one compare-and-swap each, no lock.
+//
+// An entry also counts who is using the object (the kernel's zspage reader
+// lock, but for one object): a move begins only when nobody does, and users
+// that come while it lasts wait, which is for one copy of at most a page.
 //
 // Threads: every method from any thread. An entry is written only by the owner
 // of its handle. Memory grows with the most handles ever live and is given
@@ -21,7 +25,8 @@
 namespace uzswap {
 
 // Invariants: handles 1 … fresh - 1 were given out at least once; each of them
-// is either live or on the stack exactly once. Entry 0 is never used.
+// is either live or on the stack exactly once. Entry 0 is never used. An entry
+// is location | users << 32 | moving << 63, with no users while it is moving.
 class HandleTable {
  public:
   // Two live handles never collide in 31 bits, which leaves owners a tag bit.
@@ -41,10 +46,29 @@ class HandleTable {
   void Return(uint32_t handle);
 
   uint32_t Get(uint32_t handle) const {
-    return entries_[handle].load(std::memory_order_relaxed);
+    return static_cast<uint32_t>(
+        entries_[handle].load(std::memory_order_relaxed));
   }
+  // REQUIRES: nobody uses the object.
   void Set(uint32_t handle, uint32_t location) {
-    entries_[handle].store(location, std::memory_order_relaxed);
+    entries_[handle].store(location, std::memory_order_release);
+  }
+  bool InUse(uint32_t handle) const {
+    return entries_[handle].load(std::memory_order_acquire) >> 32 != 0;
+  }
+
+  // The object stays where it is until EndUse. Returns where.
+  uint32_t BeginUse(uint32_t handle);
+  void EndUse(uint32_t handle) {
+    const uint64_t before =
+        entries_[handle].fetch_sub(kUser, std::memory_order_release);
+    CHECK(before >= kUser && before < kMoving);
+  }
+  // False: somebody uses it. A move ends with Set.
+  bool BeginMove(uint32_t handle, uint32_t location) {
+    uint64_t seen = location;
+    return entries_[handle].compare_exchange_strong(seen, seen | kMoving,
+                                                    std::memory_order_acquire);
   }
   // Whether it was ever given out; all that can be told of a wild handle.
   bool WasGiven(uint64_t handle) const {
@@ -58,7 +82,9 @@ class HandleTable {
   void CheckInvariants(uint64_t live) const;
 
  private:
-  static constexpr uint64_t kEntryBytes = sizeof(uint32_t);
+  static constexpr uint64_t kEntryBytes = sizeof(uint64_t);
+  static constexpr uint64_t kUser = uint64_t{1} << 32;
+  static constexpr uint64_t kMoving = uint64_t{1} << 63;
   // The stack's top and a count of its changes: a top that went and came back
   // between a load and the swap is told apart by the count.
   static uint32_t TopOf(uint64_t head) { return static_cast<uint32_t>(head); }
@@ -67,7 +93,7 @@ class HandleTable {
   }
   uint32_t TakeFresh();
 
-  SparseTable<std::atomic<uint32_t>> entries_;
+  SparseTable<std::atomic<uint64_t>> entries_;
   alignas(kCacheLine) std::atomic<uint64_t> head_{0};
   alignas(kCacheLine) std::atomic<uint64_t> fresh_{1};
 };

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <set>
 #include <thread>
 #include <vector>
@@ -30,7 +32,7 @@ TEST_F(HandleTableTest, GivesOutEveryHandleOnceAndThenNone) {
   }
   EXPECT_EQ(table_.Take(), 0u);
   table_.CheckInvariants(kLimit - 1);
-  EXPECT_EQ(table_.metadata_bytes(), PageCeil(kLimit * 4));
+  EXPECT_EQ(table_.metadata_bytes(), PageCeil(kLimit * 8));
 }
 
 TEST_F(HandleTableTest, ReturnedHandlesAreReusedBeforeTheTableGrows) {
@@ -50,11 +52,37 @@ TEST_F(HandleTableTest, ARefusedPageCostsOneHandleAndNothingElse) {
   zpool_failure::FailNth(1);
   uint64_t live = 0;
   while (table_.Take() != 0) ++live;
-  EXPECT_EQ(live, kPageSize / 4 - 1);
+  EXPECT_EQ(live, kPageSize / 8 - 1);
   table_.CheckInvariants(live);
   EXPECT_EQ(table_.Take(), live + 1);
 }
 #endif
+
+TEST_F(HandleTableTest, AnObjectMovesOnlyWhileNobodyUsesIt) {
+  const uint32_t handle = table_.Take();
+  table_.Set(handle, 7);
+  EXPECT_EQ(table_.BeginUse(handle), 7u);
+  EXPECT_EQ(table_.BeginUse(handle), 7u);
+  EXPECT_TRUE(table_.InUse(handle));
+  EXPECT_FALSE(table_.BeginMove(handle, 7));
+  table_.EndUse(handle);
+  EXPECT_FALSE(table_.BeginMove(handle, 7));
+  table_.EndUse(handle);
+  EXPECT_FALSE(table_.BeginMove(handle, 6));  // it is elsewhere
+  ASSERT_TRUE(table_.BeginMove(handle, 7));
+  EXPECT_FALSE(table_.BeginMove(handle, 7));
+  std::atomic<uint32_t> found{0};
+  std::thread user([&] {
+    found = table_.BeginUse(handle);
+    table_.EndUse(handle);
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(found, 0u);  // it waits
+  table_.Set(handle, 9);
+  user.join();
+  EXPECT_EQ(found, 9u);
+  EXPECT_FALSE(table_.InUse(handle));
+}
 
 // Each thread returns the handle it took first and keeps the one that was
 // below it: the top of the stack is then the same again, what follows is not.

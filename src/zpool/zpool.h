@@ -36,6 +36,11 @@ class Zpool {
                                                MutablePage scratch) = 0;
   virtual void ReadEnd(Handle handle) = 0;
 
+  // Moves up to `objects` objects together, so that frames become free and go
+  // back to the system; returns how many frames went. Concurrent with every
+  // other call; holds a lock for the move of one object's zspage at a time.
+  virtual PageCount Compact(unsigned objects) = 0;
+
   // Frames held now (exact at quiescence; includes free ones kept for reuse).
   virtual PageCount total_pages() const = 0;
   // Descriptors, handle words and lists, in bytes (not in total_pages).

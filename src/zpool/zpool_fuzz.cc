@@ -65,8 +65,13 @@ class Fuzzer {
       Free(Any());
     } else if (dice < 90) {
       Verify(objects_[Any()]);
-    } else if (dice < 95) {
+    } else if (dice < 94) {
       Fill(objects_[Any()]);
+    } else if (dice < 96) {
+      const PageCount before = pool_->total_pages();
+      const PageCount gone =
+          pool_->Compact(static_cast<unsigned>(1 + random_() % 200));
+      CHECK(pool_->total_pages() == before - gone);
     } else {
       ToggleRead(objects_[Any()]);
     }

@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "zpool/failure.h"
@@ -190,6 +191,84 @@ TEST_P(ZpoolTest, MemoryGoesBackWhenAllIsFreed) {
     EXPECT_LE(pool_->total_pages(), 16u);
     pool_->CheckInvariants();
   }
+}
+
+TEST_P(ZpoolTest, CompactionGivesFramesBackAndChangesNoObject) {
+  std::mt19937 random(5);
+  std::vector<std::pair<Handle, std::vector<std::byte>>> objects;
+  for (int i = 0; i < 6000; ++i) {
+    std::vector<std::byte> bytes(1 + random() % 2000);
+    for (std::byte& b : bytes) b = static_cast<std::byte>(random());
+    const Handle handle = pool_->Allocate(bytes.size()).value();
+    pool_->Write(handle, bytes);
+    objects.emplace_back(handle, bytes);
+  }
+  std::shuffle(objects.begin(), objects.end(), random);
+  while (objects.size() > 2000) {
+    pool_->Free(objects.back().first);
+    objects.pop_back();
+  }
+  const PageCount before = pool_->total_pages();
+  // An object that is being read stays, and its bytes with it.
+  const auto& [read, text] = objects[0];
+  std::byte scratch[kPageSize];
+  const auto open = pool_->ReadBegin(read, text.size(), MutablePage(scratch));
+  const std::byte* const at = open.data();
+  PageCount gone = 0;
+  while (const PageCount n = pool_->Compact(100)) gone += n;
+  gone += pool_->Compact(1u << 30);
+  EXPECT_EQ(pool_->total_pages(), before - gone);
+  EXPECT_EQ(open.data(), at);
+  EXPECT_EQ(memcmp(at, text.data(), text.size()), 0);
+  pool_->ReadEnd(read);
+  EXPECT_GT(gone, before / 3);
+  pool_->CheckInvariants();
+  for (const auto& [handle, bytes] : objects) {
+    const auto got =
+        pool_->ReadBegin(handle, bytes.size(), MutablePage(scratch));
+    EXPECT_EQ(memcmp(got.data(), bytes.data(), bytes.size()), 0);
+    pool_->ReadEnd(handle);
+    pool_->Free(handle);
+  }
+}
+
+TEST_P(ZpoolTest, CompactionRunsBesideEveryOtherCall) {
+  std::atomic<bool> done{false};
+  std::atomic<uint64_t> wrong{0};
+  std::vector<std::thread> threads;
+  for (uint32_t t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      std::mt19937 random(t);
+      std::vector<std::pair<Handle, uint32_t>> objects;
+      std::byte scratch[kPageSize];
+      for (int step = 0; step < 20000; ++step) {
+        if (objects.size() < 200 || random() % 2 == 0) {
+          const uint32_t word = static_cast<uint32_t>(random());
+          std::vector<uint32_t> bytes(1 + random() % 300, word);
+          const Handle handle = pool_->Allocate(bytes.size() * 4).value();
+          pool_->Write(handle, std::as_bytes(std::span(bytes)));
+          objects.emplace_back(handle, word);
+        } else {
+          std::swap(objects[random() % objects.size()], objects.back());
+          const auto [handle, word] = objects.back();
+          objects.pop_back();
+          const auto got = pool_->ReadBegin(handle, 4, MutablePage(scratch));
+          wrong += memcmp(got.data(), &word, 4) != 0;
+          pool_->ReadEnd(handle);
+          pool_->Free(handle);
+        }
+      }
+      for (const auto& object : objects) pool_->Free(object.first);
+    });
+  }
+  std::thread compactor([&] {
+    while (!done) (void)pool_->Compact(50);
+  });
+  for (std::thread& thread : threads) thread.join();
+  done = true;
+  compactor.join();
+  EXPECT_EQ(wrong, 0u);
+  pool_->CheckInvariants();
 }
 
 TEST_P(ZpoolTest, ThreadsDoNotDisturbEachOther) {

@@ -130,6 +130,15 @@ ZspageId ZsmallocPool::FullestWithHole(ZsmallocSizeClass& c) {
 
 Status ZsmallocPool::TakeObject(ZsmallocSizeClass& c, ZspageId id,
                                 uint32_t handle) {
+  const Result<uint32_t> unit = TakeUnit(c, id, handle);
+  if (!unit.ok()) return unit.status();
+  handles_.Set(handle, unit.value());
+  return kOk;
+}
+
+// The object's place; the handle does not lead there yet.
+Result<uint32_t> ZsmallocPool::TakeUnit(ZsmallocSizeClass& c, ZspageId id,
+                                        uint32_t handle) {
   Zspage& z = area_[id];
   const bool recycled = !c.shape.huge() && z.free_or_handle != kListEnd;
   if (!recycled) UZSWAP_RETURN_IF_ERROR(Extend(c, z));
@@ -144,11 +153,10 @@ Status ZsmallocPool::TakeObject(ZsmallocSizeClass& c, ZspageId id,
     }
     Tail(c, unit) = AllocatedTail(handle);
   }
-  handles_.Set(handle, unit);
   ++z.used;
   ++c.used;
   Regroup(c, id);
-  return kOk;
+  return unit;
 }
 
 // One more object that never was one. Frames come with it; a class that has
@@ -171,20 +179,23 @@ Status ZsmallocPool::Extend(ZsmallocSizeClass& c, Zspage& z) {
 // ---- free
 
 void ZsmallocPool::Free(Handle handle) {
-  const uint32_t unit = Resolve(handle);
+  const uint32_t word = Checked(handle);
+  // In use, it stays in its zspage; under the class's lock, anyway.
+  const uint32_t unit = handles_.BeginUse(word);
   const ZspageId id = area_.ZspageAt(unit);
   CHECK(id != 0);
-  Zspage& z = area_[id];
+  const Zspage& z = area_[id];
   ZsmallocSizeClass& c = classes()[z.class_number];
-  const auto word = static_cast<uint32_t>(handle);
   bool empty = false;
   {
     ScopedLock lock(c.lock);
+    handles_.EndUse(word);
     // Dies for a handle that was freed before: its entry leads nowhere, or to
     // an object of somebody else.
     CHECK(z.used > 0);
     CHECK(c.shape.huge() ? z.free_or_handle == word
                          : Tail(c, unit) == AllocatedTail(word));
+    CHECK(!handles_.InUse(word));
     ReturnObject(c, id, unit);
     empty = z.used == 0;
   }
@@ -198,9 +209,6 @@ void ZsmallocPool::ReturnObject(ZsmallocSizeClass& c, ZspageId id,
   --z.used;
   --c.used;
   if (z.used == 0) {
-#ifdef UZSWAP_DEBUG
-    CHECK(z.readers.load(std::memory_order_relaxed) == 0);
-#endif
     c.frames -= z.frames;
     c.AddHoles(1 - z.fresh / static_cast<int>(c.units()));
     z.free_or_handle = kListEnd;
@@ -242,37 +250,32 @@ void ZsmallocPool::Unlink(ZsmallocSizeClass& c, ZspageId id) {
 
 // ---- read and write
 
-uint32_t ZsmallocPool::Resolve(Handle handle) {
+uint32_t ZsmallocPool::Checked(Handle handle) const {
   DCHECK(!frozen_.load(std::memory_order_relaxed));
   CHECK(handles_.WasGiven(static_cast<uint64_t>(handle)));
-  return handles_.Get(static_cast<uint32_t>(handle));
-}
-
-Zspage& ZsmallocPool::ZspageOf(Handle handle) {
-  return area_[area_.ZspageAt(Resolve(handle))];
+  return static_cast<uint32_t>(handle);
 }
 
 void ZsmallocPool::Write(Handle handle, std::span<const std::byte> bytes) {
-  const uint32_t unit = Resolve(handle);
-  DCHECK(bytes.size() <= classes()[ZspageOf(handle).class_number].capacity());
+  const uint32_t word = Checked(handle);
+  const uint32_t unit = handles_.BeginUse(word);
+  DCHECK(bytes.size() <=
+         classes()[area_[area_.ZspageAt(unit)].class_number].capacity());
   memcpy(area_.At(unit), bytes.data(), bytes.size());
+  handles_.EndUse(word);
 }
 
 std::span<const std::byte> ZsmallocPool::ReadBegin(Handle handle,
                                                    ByteCount bytes,
                                                    MutablePage) {
-  const uint32_t unit = Resolve(handle);
-  DCHECK(bytes <= classes()[ZspageOf(handle).class_number].capacity());
-#ifdef UZSWAP_DEBUG
-  ZspageOf(handle).readers.fetch_add(1, std::memory_order_relaxed);
-#endif
+  const uint32_t unit = handles_.BeginUse(Checked(handle));
+  DCHECK(bytes <=
+         classes()[area_[area_.ZspageAt(unit)].class_number].capacity());
   return {area_.At(unit), bytes};
 }
 
-void ZsmallocPool::ReadEnd([[maybe_unused]] Handle handle) {
-#ifdef UZSWAP_DEBUG
-  CHECK(ZspageOf(handle).readers.fetch_sub(1, std::memory_order_relaxed) > 0);
-#endif
+void ZsmallocPool::ReadEnd(Handle handle) {
+  handles_.EndUse(static_cast<uint32_t>(handle));
 }
 
 // ---- fork, accounts, checks

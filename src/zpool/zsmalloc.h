@@ -12,6 +12,8 @@
 //   object holds one frame, not a chain of them;
 // - a class that would need another zspage first takes a freed object of a
 //   slightly larger class, so an object may live in a class above its own;
+// - an object is kept in place by its own entry in the handle table while it
+//   is read, not with its whole zspage;
 // - a few frames of emptied zspages are kept for reuse.
 #ifndef UZSWAP_ZPOOL_ZSMALLOC_H_
 #define UZSWAP_ZPOOL_ZSMALLOC_H_

@@ -48,9 +48,6 @@ struct Zspage {
   // First free object below fresh, in units from the start, or kListEnd; the
   // handle of the only object if the class is huge.
   uint32_t free_or_handle;
-#ifdef UZSWAP_DEBUG
-  std::atomic<uint32_t> readers;  // open reads of its objects
-#endif
 };
 inline constexpr uint32_t kListEnd = UINT32_MAX >> 1;
 static_assert(ZsmallocGeometry::kMaxChain * kUnitsPerPage <= UINT16_MAX);

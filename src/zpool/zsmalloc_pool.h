@@ -61,6 +61,8 @@ class ZsmallocPool final : public Zsmalloc {
                                        MutablePage scratch) override;
   void ReadEnd(Handle handle) override;
 
+  PageCount Compact(unsigned objects) override;
+
   PageCount total_pages() const override { return area_.frames(); }
   ByteCount metadata_bytes() const override {
     const auto* begin = reinterpret_cast<const std::byte*>(this);
@@ -87,8 +89,7 @@ class ZsmallocPool final : public Zsmalloc {
   ZsmallocSizeClass& ClassFor(ByteCount bytes) {
     return classes()[geometry_.ClassOf(bytes + ZsmallocSizeClass::kTailBytes)];
   }
-  uint32_t Resolve(Handle handle);
-  Zspage& ZspageOf(Handle handle);
+  uint32_t Checked(Handle handle) const;
 
   uint32_t& Tail(const ZsmallocSizeClass& c, uint32_t unit) {
     return *reinterpret_cast<uint32_t*>(area_.At(unit + c.units()) -
@@ -103,9 +104,22 @@ class ZsmallocPool final : public Zsmalloc {
   ZspageId FullestWithHole(ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
   Status TakeObject(ZsmallocSizeClass& c, ZspageId id, uint32_t handle)
       UZSWAP_REQUIRES(c.lock);
+  Result<uint32_t> TakeUnit(ZsmallocSizeClass& c, ZspageId id, uint32_t handle)
+      UZSWAP_REQUIRES(c.lock);
   Status Extend(ZsmallocSizeClass& c, Zspage& z) UZSWAP_REQUIRES(c.lock);
   void ReturnObject(ZsmallocSizeClass& c, ZspageId id, uint32_t unit)
       UZSWAP_REQUIRES(c.lock);
+  // zsmalloc_compact.cc
+  bool CompactZspage(ZsmallocSizeClass& c, unsigned* objects);
+  bool WorthCompacting(const ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
+  ZspageId Emptiest(const ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
+  ZspageId RoomBeside(const ZsmallocSizeClass& c, ZspageId source)
+      UZSWAP_REQUIRES(c.lock);
+  bool HasRoom(const ZsmallocSizeClass& c, const Zspage& z) const
+      UZSWAP_REQUIRES(c.lock);
+  bool MoveObject(ZsmallocSizeClass& c, ZspageId from, uint32_t unit,
+                  ZspageId to) UZSWAP_REQUIRES(c.lock);
+
   void Regroup(ZsmallocSizeClass& c, ZspageId id) UZSWAP_REQUIRES(c.lock);
   void Link(ZsmallocSizeClass& c, ZspageId id, unsigned group)
       UZSWAP_REQUIRES(c.lock);
@@ -117,7 +131,8 @@ class ZsmallocPool final : public Zsmalloc {
   const ZsmallocGeometry geometry_;
   HandleTable handles_;
   ZsmallocArea area_;
-  std::atomic<bool> frozen_{false};  // between LockAll and UnlockAll
+  std::atomic<unsigned> next_class_{0};  // where compaction goes on
+  std::atomic<bool> frozen_{false};      // between LockAll and UnlockAll
   // The last member: only what the classes there are need is ever touched.
   alignas(ZsmallocSizeClass) std::byte
       class_memory_[ZsmallocGeometry::kSteps * sizeof(ZsmallocSizeClass)];

@@ -228,8 +228,8 @@ TEST_P(ZsmallocTest, HandlesFitInThirtyOneBits) {
   for (const Handle handle : handles) {
     EXPECT_LT(static_cast<uint64_t>(handle), uint64_t{1} << 31);
   }
-  // Four bytes each, and descriptors; nothing else grows with the objects.
-  EXPECT_LT(pool_->metadata_bytes(), 20'000u * 4 + 72 * 1024);
+  // Eight bytes each, and descriptors; nothing else grows with the objects.
+  EXPECT_LT(pool_->metadata_bytes(), 20'000u * 8 + 72 * 1024);
   FreeAll(handles);
 }
 

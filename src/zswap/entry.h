@@ -9,7 +9,7 @@
 //               (the kernel's "incompressible")
 //   LRU         entries whose content is in the pool, coldest first
 //   writeback   moves content from the pool to the device, coldest first
-//   claim       a writeback's right to read the content of an entry
+//   claim       the right to read the content of an entry that stays
 //
 // Life of an entry: made by Store, filled while nobody else knows it, then
 // published: first in the table, then on the LRU. From then on a thread owns it
@@ -50,8 +50,9 @@ constexpr bool InPool(EntryKind kind) {
 //   length: 1 … 4095 when compressed, 4096 when raw, else 0
 //   refs = 1
 // References: one belongs to the table or to whoever took the entry out of it,
-// one more to a writeback that has claimed it (at most one at a time: a claim
-// is only given when refs is 1, under the shard lock). Who drops the last one
+// one more to a writeback, or a Load that keeps the entry, that has claimed it
+// (at most one at a time: a claim is only given when refs is 1, under the shard
+// lock). Who drops the last one
 // frees handle or block, and the entry. So a Load may use the compressed copy
 // while a writeback of it is under way, and neither waits for the other.
 // Guards: slot, payload, length, kind, pool belong to the owner before

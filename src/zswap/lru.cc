@@ -17,6 +17,14 @@ void Lru::Remove(EntryIndex index) {
   if (slab_[index].linked) Unlink(index);
 }
 
+void Lru::Touch(EntryIndex index) {
+  ScopedLock lock(mutex_);
+  if (!slab_[index].linked) return;
+  slab_[index].referenced = true;
+  Unlink(index);
+  LinkWarm(index);
+}
+
 bool Lru::Select(PageCount& visits, Victim& victim) {
   for (;;) {
     const Found found = SelectSome(visits, victim);

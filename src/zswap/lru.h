@@ -27,6 +27,9 @@ class Lru {
   // Nothing happens when it is not linked.
   void Remove(EntryIndex index);
 
+  // As if it had just been added; nothing happens when it is not linked.
+  void Touch(EntryIndex index);
+
   // Moves the hand to the next victim, past at most `visits` entries, which
   // are subtracted. False: none found. The victim was sent to the warm end
   // before the lock was dropped, so several threads get different ones and one

@@ -31,6 +31,7 @@ class Pool {
   Status Load(Handle handle, ByteCount length, MutablePage page);
   void Free(Handle handle) { zpool_->Free(handle); }
 
+  PageCount Compact(unsigned objects) { return zpool_->Compact(objects); }
   PageCount total_pages() const { return zpool_->total_pages(); }
   ByteCount metadata_bytes() const {
     return zpool_->metadata_bytes() + compressor_->metadata_bytes();

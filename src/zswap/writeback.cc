@@ -74,11 +74,7 @@ bool Zswap::Impl::Claim(const Lru::Victim& victim, Claimed& claimed) {
   if (cell.entry() != victim.entry) return false;
   Entry& entry = slab[victim.entry];
   if (!InPool(entry.kind)) return false;
-  uint8_t unclaimed = 1;
-  if (!entry.refs.compare_exchange_strong(unclaimed, 2,
-                                          std::memory_order_acquire)) {
-    return false;
-  }
+  if (!TryClaim(entry)) return false;
   claimed = Claimed{entry.handle(), entry.length, entry.pool};
   return true;
 }

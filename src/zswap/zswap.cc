@@ -35,7 +35,11 @@ Status Zswap::Impl::Store(Slot slot, ConstPage page) {
   return kOk;
 }
 
-Status Zswap::Impl::Load(Slot slot, MutablePage page) {
+Result<bool> Zswap::Impl::Load(Slot slot, MutablePage page, Keep keep) {
+  if (const EntryIndex kept = ClaimToKeep(slot, keep); kept != kNoEntry) {
+    UZSWAP_RETURN_IF_ERROR(LoadKeeping(kept, page));
+    return true;
+  }
   const EntryIndex index = Take(slot);
   if (index == kNoEntry) return Status::Error(ENOENT);
   const Entry& entry = slab[index];
@@ -46,7 +50,33 @@ Status Zswap::Impl::Load(Slot slot, MutablePage page) {
   events.Add(entry.kind == EntryKind::kOnDevice ? Event::device_in
                                                 : Event::zswpin);
   DropReference(index);
-  return kOk;
+  return false;
+}
+
+// kNoEntry: it is not to be kept, or a writeback has it.
+EntryIndex Zswap::Impl::ClaimToKeep(Slot slot, Keep keep) {
+  if (keep == Keep::kNo) return kNoEntry;
+  EntryTable::Cell cell(table, slot);
+  const EntryIndex index = cell.entry();
+  if (index == kNoEntry) return kNoEntry;
+  Entry& entry = slab[index];
+  if (InPool(entry.kind) &&
+      (keep == Keep::kFree || PoolPages() > limit.accept())) {
+    return kNoEntry;
+  }
+  return TryClaim(entry) ? index : kNoEntry;
+}
+
+Status Zswap::Impl::LoadKeeping(EntryIndex index, MutablePage page) {
+  const Entry& entry = slab[index];
+  const Status s = ReadContent(entry, page);
+  if (s.ok()) {
+    events.Add(entry.kind == EntryKind::kOnDevice ? Event::device_in
+                                                  : Event::zswpin);
+    lru.Touch(index);
+  }
+  DropReference(index);
+  return s.ok() ? kOk : Status::Error(EIO);
 }
 
 void Zswap::Impl::RemoveOld(Slot slot) {
@@ -329,9 +359,9 @@ Status Zswap::Store(Slot slot, ConstPage page) {
   return impl_->Store(slot, page);
 }
 
-Status Zswap::Load(Slot slot, MutablePage page) {
+Result<bool> Zswap::Load(Slot slot, MutablePage page, Keep keep) {
   DCHECK(Index(slot) < kSlotLimit);
-  return impl_->Load(slot, page);
+  return impl_->Load(slot, page, keep);
 }
 
 bool Zswap::Contains(Slot slot) {
@@ -348,6 +378,19 @@ void Zswap::Rename(Slot from, Slot to) { impl_->Rename(from, to); }
 
 PageCount Zswap::Shrink(PageCount pages) {
   return impl_->Shrink(pages, Impl::Until::kCount);
+}
+
+PageCount Zswap::Compact() {
+  constexpr unsigned kObjects = 128;
+  const PageCount frames = impl_->PoolPages();
+  const PageCount content =
+      impl_->gauges.Sum(Gauge::kCompressedBytes) / kPageSize +
+      impl_->gauges.Sum(Gauge::kRaw);
+  if (frames < content + content / 8) return 0;
+  PageCount gone = 0;
+  for (Pool& pool : impl_->pools) gone += pool.Compact(kObjects);
+  impl_->events.Add(Event::pages_compacted, gone);
+  return gone;
 }
 
 PageCount Zswap::memory_pages() const {

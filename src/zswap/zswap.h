@@ -46,6 +46,13 @@ struct ZswapStats {
                                // the device's block maps
 };
 
+// What Load does with the entry.
+enum class Keep {
+  kNo,      // it is freed: an exclusive load
+  kFree,    // kept if that takes no pool memory: same-filled, on the device
+  kIfRoom,  // also kept in the pool, while that is below its accept threshold
+};
+
 class Zswap {
  public:
   // ENOENT: unknown zpool. EINVAL: a percentage out of range. ENOMEM.
@@ -56,9 +63,14 @@ class Zswap {
   // fail (B3). ENOMEM only when not even an entry could be had: the page is
   // then NOT stored and the caller keeps it.
   Status Store(Slot slot, ConstPage page);
-  // Exclusive: the page is given back and the entry freed. ENOENT: not here.
-  // EIO: the content could not be had; the entry stays, the page is undefined.
-  Status Load(Slot slot, MutablePage page);
+  // Gives the page back. True: the entry stays (a copy that a page which is not
+  // written to need not be stored again for; the kernel's swap cache). ENOENT:
+  // not here. EIO: the content could not be had; the entry stays, the page is
+  // undefined.
+  Result<bool> Load(Slot slot, MutablePage page, Keep keep);
+  Status Load(Slot slot, MutablePage page) {
+    return Load(slot, page, Keep::kNo).status();
+  }
   bool Contains(Slot slot);
   // Forgets [first, first + count). Cheap where nothing is stored.
   void Invalidate(Slot first, PageCount count);
@@ -68,6 +80,11 @@ class Zswap {
   // Writes back up to `pages` of the coldest pool pages now. Returns how many
   // went. The same shrinker runs by itself when the pool is full.
   PageCount Shrink(PageCount pages);
+
+  // Moves objects of the pools together where an eighth of their frames is
+  // holes and gives frames back; returns how many. A bounded step: call it
+  // again.
+  PageCount Compact();
 
   // Frames plus metadata, the device's included; cheap: for the budget, called
   // on every fault.

@@ -38,7 +38,9 @@ struct Zswap::Impl {
   void Publish(Slot slot, EntryIndex index);
 
   // The steps of Load.
-  Status Load(Slot slot, MutablePage page);
+  Result<bool> Load(Slot slot, MutablePage page, Keep keep);
+  Status LoadKeeping(EntryIndex index, MutablePage page);
+  EntryIndex ClaimToKeep(Slot slot, Keep keep);
   EntryIndex Take(Slot slot);
   Status ReadContent(const Entry& entry, MutablePage page);
   Status ReadPool(const Entry& entry, MutablePage page);
@@ -61,6 +63,12 @@ struct Zswap::Impl {
   bool Finish(EntryIndex index, Block block);
   void NoteLimitExceeded();
 
+  // The second reference; false: a writeback has it. Under the shard lock.
+  static bool TryClaim(Entry& entry) {
+    uint8_t unclaimed = 1;
+    return entry.refs.compare_exchange_strong(unclaimed, 2,
+                                              std::memory_order_acquire);
+  }
   // Drops one reference; the last one frees content and entry.
   void DropReference(EntryIndex index);
   void FreeContent(const Entry& entry);

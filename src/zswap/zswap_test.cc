@@ -41,6 +41,54 @@ TEST(Zswap, LoadIsExclusive) {
   EXPECT_EQ(engine.zswap->Stats().zswpin, 1u);
 }
 
+TEST(Zswap, ALoadThatKeepsLeavesTheEntryAndItsContent) {
+  Engine engine({.device_pages = 100});
+  PageBuffer page;
+  for (const Content content :
+       {Content::kCompressible, Content::kRandom, Content::kSame}) {
+    ASSERT_TRUE(engine.Store(7, 1, content).ok());
+    const Result<bool> kept = engine.zswap->Load(Slot{7}, page, Keep::kIfRoom);
+    ASSERT_TRUE(kept.ok());
+    EXPECT_TRUE(kept.value());
+    EXPECT_TRUE(engine.zswap->Contains(Slot{7}));
+    EXPECT_TRUE(engine.LoadIs(7, 1, content));
+  }
+  ASSERT_TRUE(engine.Store(8, 1).ok());
+  ASSERT_EQ(engine.zswap->Shrink(1), 1u);
+  EXPECT_TRUE(engine.zswap->Load(Slot{8}, page, Keep::kFree).value());
+  EXPECT_EQ(engine.zswap->Stats().on_device, 1u);
+  EXPECT_TRUE(engine.LoadIs(8, 1));
+  EXPECT_EQ(engine.zswap->Load(Slot{8}, page, Keep::kFree).error(), ENOENT);
+}
+
+TEST(Zswap, CopiesAreOnlyKeptWhereTheyTakeNoRoomThatIsNeeded) {
+  Engine engine({.total_pages = 64, .accept_threshold_percent = 50});
+  PageBuffer page;
+  ASSERT_TRUE(engine.Store(0, 1).ok());
+  EXPECT_FALSE(engine.zswap->Load(Slot{0}, page, Keep::kFree).value());
+  EXPECT_FALSE(engine.zswap->Contains(Slot{0}));
+  uint64_t slot = 1;
+  while (engine.zswap->Stats().pool_pages <= 32) {
+    ASSERT_TRUE(engine.Store(slot++, 1, Content::kRandom).ok());
+  }
+  EXPECT_FALSE(engine.zswap->Load(Slot{1}, page, Keep::kIfRoom).value());
+  EXPECT_FALSE(engine.zswap->Contains(Slot{1}));
+}
+
+TEST(Zswap, AKeptEntryIsTheLastToBeWrittenBack) {
+  Engine engine({.device_pages = 100});
+  PageBuffer page;
+  for (uint64_t slot = 0; slot < 8; ++slot) {
+    ASSERT_TRUE(engine.Store(slot, 1).ok());
+  }
+  EXPECT_TRUE(engine.zswap->Load(Slot{0}, page, Keep::kIfRoom).value());
+  ASSERT_EQ(engine.zswap->Shrink(7), 7u);
+  // What is on the device is not in the pool any more: only slot 0 is.
+  EXPECT_EQ(engine.zswap->Stats().compressed, 1u);
+  EXPECT_FALSE(engine.zswap->Load(Slot{0}, page, Keep::kNo).value());
+  EXPECT_EQ(engine.zswap->Stats().compressed, 0u);
+}
+
 TEST(Zswap, ANewerStoreReplacesTheOlder) {
   Engine engine;
   ASSERT_TRUE(engine.Store(7, 1).ok());
