@@ -21,9 +21,11 @@ void Mutex::LockSlow() {
       return;
     }
   }
+  lockdep::WaitBegin(*class_, this);
   while (word_.exchange(2, std::memory_order_acquire) != 0) {
     os::FutexWait(&word_, 2, -1).Ignore();  // every wake-up looks again
   }
+  lockdep::WaitEnd();
 }
 
 void Mutex::WakeOne() { os::FutexWake(&word_, 1); }
@@ -39,7 +41,9 @@ void RwLock::LockSharedSlow() {
     } else if (spins < kSpins) {
       os::Pause();
     } else {
+      lockdep::WaitBegin(*class_, this);
       os::FutexWait(&word_, word, -1).Ignore();  // looks again
+      lockdep::WaitEnd();
     }
   }
 }
@@ -73,7 +77,9 @@ void RwLock::LockSlow() {
     if (spins < kSpins) {
       os::Pause();
     } else {
+      lockdep::WaitBegin(*class_, this);
       os::FutexWait(&word_, word, -1).Ignore();  // looks again
+      lockdep::WaitEnd();
     }
   }
 }

@@ -23,27 +23,31 @@ class UZSWAP_CAPABILITY("mutex") Mutex {
   Mutex(const Mutex&) = delete;
   Mutex& operator=(const Mutex&) = delete;
 
-  void Lock() UZSWAP_ACQUIRE() {
-    lockdep::Acquire(*class_, this);
+  void Lock(lockdep::Site site = lockdep::Site::Current()) UZSWAP_ACQUIRE() {
+    lockdep::Acquire(*class_, this, site);
     uint32_t free = 0;
     if (!word_.compare_exchange_strong(free, 1, std::memory_order_acquire)) {
       LockSlow();
     }
   }
-  bool TryLock() UZSWAP_TRY_ACQUIRE(true) {
+  bool TryLock(lockdep::Site site = lockdep::Site::Current())
+      UZSWAP_TRY_ACQUIRE(true) {
     uint32_t free = 0;
     if (!word_.compare_exchange_strong(free, 1, std::memory_order_acquire)) {
       return false;
     }
-    lockdep::AcquireTry(*class_, this);
+    lockdep::AcquireTry(*class_, this, site);
     return true;
   }
   void Unlock() UZSWAP_RELEASE() {
     lockdep::Release(*class_, this);
     if (word_.exchange(0, std::memory_order_release) == 2) WakeOne();
   }
-  void AssertHeld() const UZSWAP_ASSERT_CAPABILITY() {
+  // By this thread (a debug check, not a decision).
+  void AssertHeld(lockdep::Site site = lockdep::Site::Current()) const
+      UZSWAP_ASSERT_CAPABILITY() {
     DCHECK(word_.load(std::memory_order_relaxed) != 0);
+    lockdep::AssertHeld(*class_, this, site);
   }
   // In the child after fork, where the thread that held it does not exist.
   void ResetInChild() { word_.store(0, std::memory_order_relaxed); }
@@ -64,8 +68,9 @@ class UZSWAP_CAPABILITY("rwlock") RwLock {
   RwLock(const RwLock&) = delete;
   RwLock& operator=(const RwLock&) = delete;
 
-  void LockShared() UZSWAP_ACQUIRE_SHARED() {
-    lockdep::AcquireShared(*class_, this);
+  void LockShared(lockdep::Site site = lockdep::Site::Current())
+      UZSWAP_ACQUIRE_SHARED() {
+    lockdep::AcquireShared(*class_, this, site);
     uint32_t word = word_.load(std::memory_order_relaxed);
     if ((word & (kWriter | kWaiting)) != 0 ||
         !word_.compare_exchange_strong(word, word + 1,
@@ -74,8 +79,8 @@ class UZSWAP_CAPABILITY("rwlock") RwLock {
     }
   }
   void UnlockShared() UZSWAP_RELEASE_SHARED();
-  void Lock() UZSWAP_ACQUIRE() {
-    lockdep::Acquire(*class_, this);
+  void Lock(lockdep::Site site = lockdep::Site::Current()) UZSWAP_ACQUIRE() {
+    lockdep::Acquire(*class_, this, site);
     uint32_t free = 0;
     if (!word_.compare_exchange_strong(free, kWriter,
                                        std::memory_order_acquire)) {
@@ -83,9 +88,11 @@ class UZSWAP_CAPABILITY("rwlock") RwLock {
     }
   }
   void Unlock() UZSWAP_RELEASE();
-  // Some thread holds it exclusively (a debug check, not a decision).
-  void AssertHeld() const UZSWAP_ASSERT_CAPABILITY() {
+  // By this thread, exclusively (a debug check, not a decision).
+  void AssertHeld(lockdep::Site site = lockdep::Site::Current()) const
+      UZSWAP_ASSERT_CAPABILITY() {
     DCHECK((word_.load(std::memory_order_relaxed) & kWriter) != 0);
+    lockdep::AssertHeld(*class_, this, site);
   }
   void ResetInChild() { word_.store(0, std::memory_order_relaxed); }
 
@@ -101,8 +108,11 @@ class UZSWAP_CAPABILITY("rwlock") RwLock {
 
 class UZSWAP_SCOPED_CAPABILITY ScopedLock {
  public:
-  explicit ScopedLock(Mutex& mutex) UZSWAP_ACQUIRE(mutex) : mutex_(mutex) {
-    mutex_.Lock();
+  explicit ScopedLock(Mutex& mutex,
+                      lockdep::Site site = lockdep::Site::Current())
+      UZSWAP_ACQUIRE(mutex)
+      : mutex_(mutex) {
+    mutex_.Lock(site);
   }
   ~ScopedLock() UZSWAP_RELEASE() { mutex_.Unlock(); }
   ScopedLock(const ScopedLock&) = delete;
@@ -114,9 +124,11 @@ class UZSWAP_SCOPED_CAPABILITY ScopedLock {
 
 class UZSWAP_SCOPED_CAPABILITY ScopedSharedLock {
  public:
-  explicit ScopedSharedLock(RwLock& lock) UZSWAP_ACQUIRE_SHARED(lock)
+  explicit ScopedSharedLock(RwLock& lock,
+                            lockdep::Site site = lockdep::Site::Current())
+      UZSWAP_ACQUIRE_SHARED(lock)
       : lock_(lock) {
-    lock_.LockShared();
+    lock_.LockShared(site);
   }
   ~ScopedSharedLock() UZSWAP_RELEASE() { lock_.UnlockShared(); }
   ScopedSharedLock(const ScopedSharedLock&) = delete;
@@ -128,9 +140,11 @@ class UZSWAP_SCOPED_CAPABILITY ScopedSharedLock {
 
 class UZSWAP_SCOPED_CAPABILITY ScopedExclusiveLock {
  public:
-  explicit ScopedExclusiveLock(RwLock& lock) UZSWAP_ACQUIRE(lock)
+  explicit ScopedExclusiveLock(RwLock& lock,
+                               lockdep::Site site = lockdep::Site::Current())
+      UZSWAP_ACQUIRE(lock)
       : lock_(lock) {
-    lock_.Lock();
+    lock_.Lock(site);
   }
   ~ScopedExclusiveLock() UZSWAP_RELEASE() { lock_.Unlock(); }
   ScopedExclusiveLock(const ScopedExclusiveLock&) = delete;

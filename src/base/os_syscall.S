@@ -23,4 +23,26 @@ uzswap_raw_syscall:
         .cfi_endproc
         .size uzswap_raw_syscall, . - uzswap_raw_syscall
 
+/* long uzswap_raw_clone(flags, stack, parent_tid, child_tid, tls): the new
+ * thread pops a function and its argument from its stack and never returns. */
+        .globl uzswap_raw_clone
+        .hidden uzswap_raw_clone
+        .type uzswap_raw_clone, @function
+uzswap_raw_clone:
+        .cfi_startproc
+        mov     $56, %eax
+        mov     %rcx, %r10
+        syscall
+        test    %eax, %eax
+        jz      1f
+        ret
+1:      .cfi_undefined rip
+        xor     %ebp, %ebp
+        pop     %rax
+        pop     %rdi
+        call    *%rax
+        ud2
+        .cfi_endproc
+        .size uzswap_raw_clone, . - uzswap_raw_clone
+
         .section .note.GNU-stack, "", @progbits
