@@ -18,7 +18,8 @@ if(NOT UZSWAP_SANITIZE)
     -ftls-model=initial-exec;-fasynchronous-unwind-tables;-fno-builtin-strlen>
     $<$<COMPILE_LANG_AND_ID:CXX,GNU>:
     -mgeneral-regs-only;-fno-tree-loop-distribute-patterns>)
-  target_link_libraries(uzswap-preload PRIVATE ${LZ4_STATIC} ${ZSTD_STATIC})
+  target_link_libraries(uzswap-preload PRIVATE ${LZ4_STATIC} ${ZSTD_STATIC}
+    ${DEFLATE_STATIC})
   set_target_properties(uzswap-preload PROPERTIES LINKER_LANGUAGE C
     LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   target_link_options(uzswap-preload PRIVATE -nostartfiles -Wl,-z,initfirst

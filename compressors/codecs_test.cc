@@ -2,133 +2,18 @@
 // The promises of include/uzswap/compressor.h, put to every compressor: one
 // suite, no knowledge of any codec. malloc aborts while a codec runs, and every
 // buffer it is given touches an inaccessible page.
-#include <gtest/gtest.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <map>
 
-#include "compress/builtin.h"
-#include "compress/registry.h"
-#include "compress/testing.h"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define UZSWAP_SANITIZED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define UZSWAP_SANITIZED
-#endif
-
-namespace {
-thread_local constinit bool malloc_forbidden = false;
-}  // namespace
-
-#ifndef UZSWAP_SANITIZED  // sanitizers bring a malloc of their own
-extern "C" {
-void* __libc_malloc(size_t bytes);
-void* __libc_calloc(size_t n, size_t bytes);
-void* __libc_realloc(void* p, size_t bytes);
-void __libc_free(void* p);
-void* malloc(size_t bytes) {
-  if (malloc_forbidden) abort();
-  return __libc_malloc(bytes);
-}
-void* calloc(size_t n, size_t bytes) {
-  if (malloc_forbidden) abort();
-  return __libc_calloc(n, bytes);
-}
-void* realloc(void* p, size_t bytes) {
-  if (malloc_forbidden) abort();
-  return __libc_realloc(p, bytes);
-}
-void free(void* p) {
-  if (malloc_forbidden) abort();
-  __libc_free(p);
-}
-}
-#endif
+#include "../compressors/codec_under_test.h"
 
 namespace uzswap {
 namespace {
-
-using testing::GuardedMemory;
-using testing::PageBytes;
-using testing::Random;
-using testing::SamplePage;
-
-class MallocForbidden {
- public:
-  MallocForbidden() { malloc_forbidden = true; }
-  ~MallocForbidden() { malloc_forbidden = false; }
-};
-
-struct Case {
-  const char* name;
-  int level;
-};
-
-// A codec with a workspace between guards, as the host would give it.
-class Codec {
- public:
-  explicit Codec(const Case& c)
-      : plugin_(Plugin(c.name)),
-        size_(plugin_ == nullptr ? 0 : plugin_->workspace_size(c.level)),
-        aligned_((size_ + 63) & ~size_t{63}),
-        memory_(aligned_ + kPageSize) {
-    if (plugin_ == nullptr) return;
-    MallocForbidden guard;
-    init_ = plugin_->init(workspace(), size_, c.level);
-  }
-
-  static const uzswap_compressor* Plugin(const char* name) {
-    registry::RegisterBuiltins();
-    const auto r = registry::Find(name, UZSWAP_PLUGIN_DIR);
-    return r.ok() ? r.value() : nullptr;
-  }
-
-  bool exists() const { return plugin_ != nullptr; }
-  int init() const { return init_; }
-  std::byte* workspace() { return memory_.AtEnd(aligned_); }
-  // Between the end of the workspace and the guard, if the size is odd.
-  bool TailIsZero() {
-    for (size_t i = size_; i < aligned_; ++i) {
-      if (workspace()[i] != std::byte{0}) return false;
-    }
-    return true;
-  }
-
-  int Compress(const void* from, size_t bytes, void* to, size_t room,
-               size_t* produced) {
-    MallocForbidden guard;
-    return plugin_->compress(workspace(), from, bytes, to, room, produced);
-  }
-  int Decompress(const void* from, size_t bytes, void* to, size_t room) {
-    MallocForbidden guard;
-    return plugin_->decompress(workspace(), from, bytes, to, room);
-  }
-  // Empty if it is not smaller than a page.
-  std::vector<std::byte> Compressed(const PageBytes& page) {
-    std::vector<std::byte> out(kPageSize);
-    size_t n = 0;
-    const int r = Compress(page.data(), kPageSize, out.data(), kPageSize, &n);
-    EXPECT_TRUE(r == 0 || r == ENOSPC) << r;
-    out.resize(r == 0 ? n : 0);
-    return out;
-  }
-
- private:
-  const uzswap_compressor* plugin_;
-  size_t size_;
-  size_t aligned_;
-  GuardedMemory memory_;
-  int init_ = -1;
-};
 
 class CodecsTest : public ::testing::TestWithParam<Case> {
  protected:
@@ -326,63 +211,32 @@ TEST_P(CodecsTest, CodecsMakeNoSystemCall) {
   EXPECT_EQ(0, WEXITSTATUS(status));
 }
 
-constexpr int kDefault = UZSWAP_COMPRESSOR_DEFAULT_LEVEL;
-
 INSTANTIATE_TEST_SUITE_P(
     All, CodecsTest,
     ::testing::Values(Case{"lz4", kDefault}, Case{"lz4", 8}, Case{"lz4", 64},
-                      Case{"zstd", kDefault}, Case{"zstd", -7}, Case{"zstd", 3},
-                      Case{"zstd", 6}, Case{"zstd", 13}, Case{"zstd", 19},
-                      Case{"copy", kDefault}, Case{"lzo", kDefault}),
+                      Case{"lz4", kDefault, 1000}, Case{"lz4", 8, 100000},
+                      Case{"lz4hc", kDefault}, Case{"lz4hc", 1},
+                      Case{"lz4hc", 4}, Case{"lz4hc", kDefault, 1000},
+                      Case{"lz4hc", 3, 100000}, Case{"zstd", kDefault},
+                      Case{"zstd", -7}, Case{"zstd", 3}, Case{"zstd", 6},
+                      Case{"zstd", 13}, Case{"zstd", 19},
+                      Case{"zstd", kDefault, 1000}, Case{"zstd", 13, 100000},
+                      Case{"deflate", kDefault}, Case{"deflate", 1},
+                      Case{"deflate", 12}, Case{"842", kDefault},
+                      Case{"lzo-rle", kDefault}, Case{"copy", kDefault},
+                      Case{"lzo", kDefault}),
     [](const ::testing::TestParamInfo<Case>& info) {
       const int level = info.param.level;
-      return std::string(info.param.name) +
-             (level == kDefault ? "Default"
+      std::string name = info.param.name;
+      std::erase(name, '-');
+      name += level == kDefault ? "Default"
               : level < 0       ? "Minus" + std::to_string(-level)
-                                : std::to_string(level));
+                                : "Level" + std::to_string(level);
+      if (info.param.dictionary_bytes != 0) {
+        name += "Dictionary" + std::to_string(info.param.dictionary_bytes);
+      }
+      return name;
     });
-
-TEST(Codecs, UnknownLevelsAreRefused) {
-  for (const Case& c :
-       {Case{"lz4", 0}, Case{"lz4", -1}, Case{"lz4", 65538}, Case{"zstd", -8},
-        Case{"zstd", 20}, Case{"zstd", 2147483647}, Case{"copy", 0},
-        Case{"copy", 2}}) {
-    EXPECT_EQ(EINVAL, Codec(c).init()) << c.name << " " << c.level;
-  }
-}
-
-TEST(Codecs, ExtremeLevelsAreAccepted) {
-  for (const Case& c : {Case{"lz4", 1}, Case{"lz4", 65537}, Case{"zstd", -7},
-                        Case{"zstd", 19}, Case{"copy", 1}}) {
-    EXPECT_EQ(0, Codec(c).init()) << c.name << " " << c.level;
-  }
-}
-
-TEST(Codecs, EveryZstdLevelHasRoomInItsWorkspace) {
-  Random random(9);
-  const PageBytes page = testing::TextPage(random);
-  for (int level = -7; level <= 19; ++level) {
-    Codec codec({"zstd", level});
-    ASSERT_EQ(0, codec.init()) << level;
-    EXPECT_FALSE(codec.Compressed(page).empty()) << level;
-    EXPECT_TRUE(codec.TailIsZero()) << level;
-  }
-}
-
-TEST(Codecs, TheExampleDetectsEveryFlippedBit) {
-  Codec codec({"copy", kDefault});
-  PageBytes page = {};
-  page[1000] = std::byte{1};
-  std::vector<std::byte> packed = codec.Compressed(page);
-  ASSERT_FALSE(packed.empty());
-  PageBytes back;
-  for (size_t bit = 0; bit < packed.size() * 8; ++bit) {
-    packed[bit / 8] ^= std::byte{1} << (bit % 8);
-    EXPECT_EQ(EIO, codec.Decompress(packed.data(), packed.size(), back.data(),
-                                    kPageSize));
-    packed[bit / 8] ^= std::byte{1} << (bit % 8);
-  }
-}
 
 }  // namespace
 }  // namespace uzswap

@@ -119,4 +119,7 @@ UZSWAP_COMPRESSOR(copy) = {
     Init,
     Compress,
     Decompress,
+    1,
+    1,
+    1,
 };

@@ -61,4 +61,7 @@ UZSWAP_COMPRESSOR(lzo) = {
     Init,
     Compress,
     Decompress,
+    1,
+    1,
+    1,
 };

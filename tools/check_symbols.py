@@ -26,7 +26,10 @@ SOMEWHERE = {
     "compress/registry.cc": {"dlopen", "dlsym", "dlclose", "dlerror"},
     # The tables of the codecs that are linked in.
     "compress/builtin.cc": {"uzswap_compressor_lz4", "uzswap_compressor_zstd",
-                            "uzswap_compressor_copy"},
+                            "uzswap_compressor_copy", "uzswap_compressor_lz4hc",
+                            "uzswap_compressor_lzo_rle",
+                            "uzswap_compressor_deflate",
+                            "uzswap_compressor_842"},
     # The linker's name for the load address.
     "base/lockdep.cc": {"__ehdr_start"},
 }

@@ -14,8 +14,8 @@
  * most easily by writing its table as
  *     UZSWAP_COMPRESSOR(NAME) = { sizeof(struct uzswap_compressor), ... };
  * It includes nothing of uzswap but this file. New members are only ever added
- * at the end of the struct; the host reads struct_size before it reads them.
- * docs/compressors.md is a walk through an example.
+ * at the end of the structs; both sides read struct_size before they read them.
+ * uzswap-compressor(3) describes all of it, docs/compressors.md has an example.
  *
  * Comes from: the kernel's acomp/scomp algorithms (crypto/acompress.c) and
  * nbdkit's plug-in ABI.
@@ -38,6 +38,23 @@ extern "C" {
 /* The host compresses single pages: source_bytes of compress is 1 ... this.
  * A plug-in may answer EINVAL to more. */
 #define UZSWAP_COMPRESSOR_MAX_BYTES 4096
+
+/* Members that a table need not name; absent means 0. (C++ would warn.) */
+#if defined(__cplusplus) && __cplusplus >= 201402L
+#define UZSWAP_OPTIONAL_ = 0
+#else
+#define UZSWAP_OPTIONAL_
+#endif
+
+/* How a compressor is set up. Belongs to the host, and is only valid during
+ * the call; the dictionary's bytes stay where they are, unchanged, as long as
+ * any workspace that was made ready with them, and serve all workspaces. */
+struct uzswap_compressor_parameters {
+  size_t struct_size;      /* sizeof (struct uzswap_compressor_parameters) */
+  int level;               /* or UZSWAP_COMPRESSOR_DEFAULT_LEVEL */
+  const void* dictionary;  /* NULL: none. What pages of this kind share */
+  size_t dictionary_bytes; /* 0 if there is none */
+};
 
 struct uzswap_compressor {
   size_t struct_size;   /* sizeof (struct uzswap_compressor) */
@@ -65,7 +82,34 @@ struct uzswap_compressor {
    * Hostile input must not make it read or write outside the two buffers. */
   int (*decompress)(void* workspace, const void* source, size_t source_bytes,
                     void* destination, size_t destination_bytes);
+
+  /* ---- Optional from here on: read them with UZSWAP_COMPRESSOR_HAS. ---- */
+
+  /* The levels that init accepts, for help texts and checks, and the one that
+   * UZSWAP_COMPRESSOR_DEFAULT_LEVEL stands for. All 0: it does not say. */
+  int min_level UZSWAP_OPTIONAL_;
+  int max_level UZSWAP_OPTIONAL_;
+  int default_level UZSWAP_OPTIONAL_;
+
+  /* As workspace_size and init, for everything that can be set; without a
+   * dictionary they do exactly what those do. Both or none. A compressor
+   * without them has a level and no dictionary. EINVAL: one of the parameters
+   * is not supported. */
+  size_t (*workspace_size_with)(
+      const struct uzswap_compressor_parameters* parameters) UZSWAP_OPTIONAL_;
+  int (*init_with)(void* workspace, size_t workspace_bytes,
+                   const struct uzswap_compressor_parameters* parameters)
+      UZSWAP_OPTIONAL_;
 };
+
+/* sizeof(struct uzswap_compressor) before there were optional members. */
+#define UZSWAP_COMPRESSOR_MIN_SIZE offsetof(struct uzswap_compressor, min_level)
+
+/* For the host: the table is long enough for this member, and it is set. */
+#define UZSWAP_COMPRESSOR_HAS(table, member)                                   \
+  ((table)->struct_size >=                                                     \
+       offsetof(struct uzswap_compressor, member) + sizeof((table)->member) && \
+   (table)->member != 0)
 
 /* What a plug-in exports; never absent, never different from call to call. */
 __attribute__((visibility("default"))) const struct uzswap_compressor*

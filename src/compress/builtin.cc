@@ -14,6 +14,10 @@ extern "C" {
 UZSWAP_BUILTIN_TABLE(lz4);
 UZSWAP_BUILTIN_TABLE(zstd);
 UZSWAP_BUILTIN_TABLE(copy);
+UZSWAP_BUILTIN_TABLE(lz4hc);
+UZSWAP_BUILTIN_TABLE(lzo_rle);
+UZSWAP_BUILTIN_TABLE(deflate);
+UZSWAP_BUILTIN_TABLE(842);
 #undef UZSWAP_BUILTIN_TABLE
 }
 
@@ -22,7 +26,9 @@ namespace uzswap::registry {
 void RegisterBuiltins() {
   for (const uzswap_compressor* table :
        {&uzswap_compressor_lz4, &uzswap_compressor_zstd,
-        &uzswap_compressor_copy}) {
+        &uzswap_compressor_copy, &uzswap_compressor_lz4hc,
+        &uzswap_compressor_lzo_rle, &uzswap_compressor_deflate,
+        &uzswap_compressor_842}) {
     const Result<const uzswap_compressor*> known = Find(table->name, nullptr);
     if (known.ok() && known.value() == table) continue;
     CHECK(Register(table).ok());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compressors that are linked in: lz4, zstd, copy.
+// The compressors that are linked in: all of compressors/ but the GPL one.
 #ifndef UZSWAP_COMPRESS_BUILTIN_H_
 #define UZSWAP_COMPRESS_BUILTIN_H_
 
