@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // usage: compressor_fuzz SEED SECONDS [PLUGIN_DIRECTORY]
-// Random pages go through every compressor at random levels and come back;
-// then what they became is damaged and must come back as EIO or as some page,
-// with every buffer between inaccessible pages. A crash or an abort is a
-// failure; the seed printed first replays it.
+// Random pages go through every compressor at random levels and come back,
+// while simulated CPUs come and go and their set-ups fail; then what they
+// became is damaged and must come back as EIO or as some page, with every
+// buffer between inaccessible pages. A crash or an abort is a failure; the seed
+// printed first replays it.
+#include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 
+#include "base/cpuhp_testing.h"
 #include "base/os.h"
 #include "compress/builtin.h"
 #include "compress/compressor.h"
@@ -60,11 +64,14 @@ PageBytes AnyPage(Random& random) {
   }
 }
 
-int AnyLevel(const char* name, Random& random) {
-  if (strcmp(name, "lz4") == 0) return 1 + static_cast<int>(random() % 20);
-  // Above 9 one page takes most of a millisecond.
-  if (strcmp(name, "zstd") == 0) return -7 + static_cast<int>(random() % 17);
-  return kDefault;
+// A table may be older than the members that tell.
+int AnyLevel(const uzswap_compressor& plugin, Random& random) {
+  if (!UZSWAP_COMPRESSOR_HAS(&plugin, max_level)) return kDefault;
+  // Above 9 one page of zstd takes most of a millisecond.
+  const int max = std::min(plugin.max_level, 9);
+  const int min = std::clamp(plugin.min_level, -7, max);
+  return min +
+         static_cast<int>(random() % static_cast<uint64_t>(max - min + 1));
 }
 
 class Fuzzer {
@@ -77,13 +84,32 @@ class Fuzzer {
     while (registry::At(count) != nullptr) ++count;
     const uzswap_compressor& plugin =
         *registry::At(static_cast<unsigned>(random_() % count));
-    const int level = AnyLevel(plugin.name, random_);
-    Compressor* c = Compressor::Create(plugin, level).value();
-    AcompContext& context = c->Lock();
-    for (int i = 0; i < 200; ++i) Page(*c, context);
-    c->Unlock(context);
+    const PageBytes dictionary = testing::TextPage(random_);
+    CompressorParameters parameters{
+        .level = AnyLevel(plugin, random_),
+        .buffers = 1 + static_cast<unsigned>(random_() % kMaxBatch)};
+    if (UZSWAP_COMPRESSOR_HAS(&plugin, init_with) && random_() % 2 == 0) {
+      parameters.dictionary = dictionary;
+    }
+    cpus_.FailAtRandom(0, 0);
+    const Result<Compressor*> made = Compressor::Create(plugin, parameters);
+    if (!made.ok()) {  // not every codec has dictionaries at every level
+      CHECK(made.error() == EINVAL && !parameters.dictionary.empty());
+      return;
+    }
+    Compressor* c = made.value();
+    cpus_.FailAtRandom(4, random_());
+    for (int i = 0; i < 200; ++i) {
+      cpus_.Storm(random_(), random_() % 4 == 0 ? 1 : 0);
+      const auto cpu = static_cast<unsigned>(random_() % kCpus);
+      AcompContext& context = c->LockOn(cpu);
+      Page(*c, context, static_cast<unsigned>(random_() % c->buffers()));
+      c->Unlock(context);
+      if (random_() % 8 == 0) c->SetUpWanted().Ignore();
+    }
     c->CheckInvariants();
     c->Destroy();
+    cpuhp::System().CheckInvariants();
   }
 
   const Counts& counts() const { return counts_; }
@@ -93,23 +119,23 @@ class Fuzzer {
     return MutablePage(destination_.AtStart(), kPageSize);
   }
 
-  void Page(Compressor& c, AcompContext& context) {
+  void Page(Compressor& c, AcompContext& context, unsigned buffer) {
     ++counts_.pages;
     const PageBytes page = AnyPage(random_);
-    const Result<ByteCount> n = c.Compress(context, page);
+    const Result<ByteCount> n = c.CompressInto(context, page, buffer);
     if (!n.ok()) {
       CHECK(n.error() == ENOSPC);
       ++counts_.refused;
       return;
     }
     const size_t size = n.value();
-    memcpy(source_.AtEnd(size), context.buffer, size);
+    memcpy(source_.AtEnd(size), context.buffers[buffer], size);
     CHECK(
         c.Decompress(context, {source_.AtEnd(size), size}, Destination()).ok());
     CHECK(memcmp(destination_.AtStart(), page.data(), kPageSize) == 0);
     PageBytes damaged;
     for (int i = 0; i < 20; ++i) {
-      memcpy(damaged.data(), context.buffer, size);
+      memcpy(damaged.data(), context.buffers[buffer], size);
       Damaged(c, context, damaged.data(), size);
     }
   }
@@ -126,6 +152,9 @@ class Fuzzer {
     if (!s.ok()) ++counts_.detected;
   }
 
+  static constexpr unsigned kCpus = 8;
+
+  cpuhp::Simulator cpus_{cpuhp::System(), kCpus, 3};
   Random random_;
   Counts counts_;
   GuardedMemory source_{kPageSize};

@@ -31,7 +31,7 @@ const uzswap_compressor& Plugin(const char* name) {
 }
 
 Compressor* Make(const uzswap_compressor& plugin, int level = kDefault) {
-  return Compressor::Create(plugin, level).value();
+  return Compressor::Create(plugin, {.level = level}).value();
 }
 
 // A plug-in that does what a test tells it, and dies if two threads ever use
@@ -120,7 +120,7 @@ bool RoundTrip(Compressor& c, const PageBytes& page, int* kept) {
   if (n.ok()) {
     // As the zpool does: the content leaves the context before it is read.
     std::array<std::byte, kPageSize> stored;
-    memcpy(stored.data(), context.buffer, n.value());
+    memcpy(stored.data(), context.buffers[0], n.value());
     c.Unlock(context);
     PageBytes back;
     AcompContext& second = c.Lock();
@@ -228,13 +228,13 @@ TEST_F(CompressorTest, WhateverDecompressSaysIsEIO) {
 }
 
 TEST_F(CompressorTest, CreateReportsWhatInitSays) {
-  EXPECT_EQ(EINVAL, Compressor::Create(Plugin("lz4"), 0).error());
-  EXPECT_EQ(EINVAL, Compressor::Create(Plugin("zstd"), 99).error());
+  EXPECT_EQ(EINVAL, Compressor::Create(Plugin("lz4"), {.level = 0}).error());
+  EXPECT_EQ(EINVAL, Compressor::Create(Plugin("zstd"), {.level = 99}).error());
   fake.init_error = ENOMEM;
-  EXPECT_EQ(ENOMEM, Compressor::Create(kFake, 1).error());
+  EXPECT_EQ(ENOMEM, Compressor::Create(kFake, {.level = 1}).error());
   uzswap_compressor huge = kFake;
   huge.workspace_size = [](int) { return ~size_t{0} / 2; };
-  EXPECT_EQ(ENOMEM, Compressor::Create(huge, 1).error());
+  EXPECT_EQ(ENOMEM, Compressor::Create(huge, {.level = 1}).error());
 }
 
 TEST_F(CompressorTest, ABusyContextIsPassedBy) {
@@ -244,7 +244,7 @@ TEST_F(CompressorTest, ABusyContextIsPassedBy) {
   AcompContext& spare = c->Lock();
   EXPECT_NE(&own, &spare);
   EXPECT_NE(own.workspace, spare.workspace);
-  EXPECT_NE(own.buffer, spare.buffer);
+  EXPECT_NE(own.buffers[0], spare.buffers[0]);
   EXPECT_EQ(0u, reinterpret_cast<uintptr_t>(&own) % kCacheLine);
   c->Unlock(own);
   AcompContext& again = c->Lock();
@@ -278,30 +278,38 @@ TEST_F(CompressorTest, WhenAllInUseAreBusyOneWaits) {
   c->Destroy();
 }
 
-TEST_F(CompressorTest, UnusedContextsCostNoFrame) {
+ByteCount Resident(const std::byte* from, ByteCount bytes) {
+  std::vector<unsigned char> pages(bytes / kPageSize);
+  EXPECT_EQ(0, mincore(const_cast<std::byte*>(from), bytes, pages.data()));
+  return kPageSize *
+         static_cast<ByteCount>(std::count(pages.begin(), pages.end(), 1));
+}
+
+TEST_F(CompressorTest, UnusedContextsCostWhatSettingUpWrote) {
   if (os::CpuCount() < 2) GTEST_SKIP() << "one CPU";
   if (!RunOn(1) || !RunOn(0)) GTEST_SKIP() << "not all CPUs are ours";
+  ASSERT_EQ(0, sched_setaffinity(0, sizeof(all_), &all_));
+  ASSERT_TRUE(cpuhp::Refresh().ok());
   Compressor* c = Make(Plugin("zstd"));
   const ByteCount before = c->metadata_bytes();
+  std::byte* frames[2];
+  for (unsigned cpu = 0; cpu < 2; ++cpu) {
+    AcompContext& context = c->LockOn(cpu);
+    frames[cpu] = context.buffers[0];
+    c->Unlock(context);
+  }
+  const auto stride = static_cast<ByteCount>(frames[1] - frames[0]);
+  const ByteCount set_up = Resident(frames[1], stride);
+  EXPECT_GT(set_up, 0u);
+  EXPECT_LE(set_up, 5 * kPageSize);
+  EXPECT_EQ(before + 2 * (stride - set_up), c->metadata_bytes());
+
+  ASSERT_TRUE(RunOn(0));
   int kept = 0;
-  ASSERT_TRUE(RoundTrip(*c, PageBytes{}, &kept));
-  const ByteCount stride = c->metadata_bytes() - before;
-  const ByteCount header =
-      before - stride;  // the spare is ready from the start
-  EXPECT_GT(stride, 2 * kPageSize);
-
-  std::byte* const own = reinterpret_cast<std::byte*>(c) + header;
-  std::vector<unsigned char> resident(stride / kPageSize);
-  ASSERT_EQ(0, mincore(own, stride, resident.data()));
-  EXPECT_NE(0, std::count(resident.begin(), resident.end(), 1));
-  ASSERT_EQ(0, mincore(own + stride, stride, resident.data()));
-  EXPECT_EQ(0, std::count(resident.begin(), resident.end(), 1));
-
-  ASSERT_TRUE(RunOn(1));
-  ASSERT_TRUE(RoundTrip(*c, PageBytes{}, &kept));
-  EXPECT_EQ(before + 2 * stride, c->metadata_bytes());
-  ASSERT_EQ(0, mincore(own + stride, stride, resident.data()));
-  EXPECT_NE(0, std::count(resident.begin(), resident.end(), 1));
+  Random random(5);
+  ASSERT_TRUE(RoundTrip(*c, testing::TextPage(random), &kept));
+  EXPECT_GT(Resident(frames[0], stride), set_up);
+  EXPECT_EQ(set_up, Resident(frames[1], stride));
   c->CheckInvariants();
   c->Destroy();
 }
@@ -371,23 +379,35 @@ TEST_F(CompressorTest, ChildrenOfBusyProcessesCompress) {
 
 using CompressorDeathTest = CompressorTest;
 
-TEST_F(CompressorDeathTest, AnOverrunOfEitherBufferIsFound) {
+TEST_F(CompressorDeathTest, AnOverrunOfAnyBufferIsFound /* B30 */) {
   for (size_t* overrun : {&fake.overrun_buffer, &fake.overrun_workspace}) {
-    Compressor* c = Make(kFake);
-    *overrun = 1;
-    AcompContext& context = c->Lock();
-    EXPECT_TRUE(c->Compress(context, PageBytes{}).ok());
-    c->Unlock(context);
-    EXPECT_DEATH(c->CheckInvariants(), "AllZero");
-    *overrun = 0;
-    c->Destroy();
+    for (const unsigned buffer : {0u, 3u, kMaxBatch - 1}) {
+      Compressor* c = Compressor::Create(kFake, {.buffers = kMaxBatch}).value();
+      *overrun = 1;
+      AcompContext& context = c->Lock();
+      EXPECT_TRUE(c->CompressInto(context, PageBytes{}, buffer).ok());
+      c->Unlock(context);
+      EXPECT_DEATH(c->CheckInvariants(), "AllZero");
+      *overrun = 0;
+      c->Destroy();
+    }
   }
 }
 
-TEST_F(CompressorDeathTest, ALevelThatIsRefusedLaterIsABug) {
+TEST_F(CompressorDeathTest, DestroyingUnderAUserIsABug) {
   Compressor* c = Make(kFake);
-  fake.init_error = EINVAL;
-  EXPECT_DEATH(c->Lock(), "MakeReady");
+  std::atomic<bool> locked{false};
+  std::atomic<bool> stop{false};
+  std::thread user([&] {
+    AcompContext& context = c->Lock();
+    locked = true;
+    while (!stop) std::this_thread::yield();
+    c->Unlock(context);
+  });
+  while (!locked) std::this_thread::yield();
+  EXPECT_DEATH(c->Destroy(), "TryLock");
+  stop = true;
+  user.join();
   c->Destroy();
 }
 

@@ -5,17 +5,32 @@
 
 namespace uzswap {
 
-Status Pool::Create(const uzswap_compressor& plugin, int level,
-                    const char* zpool) {
-  const Result<Zpool*> created = CreateZpool(zpool);
+namespace {
+
+bool SameText(const char* a, const char* b) {
+  const size_t bytes = strlen(a) + 1;
+  return strlen(b) + 1 == bytes && memcmp(a, b, bytes) == 0;
+}
+
+}  // namespace
+
+bool operator==(const PoolKind& a, const PoolKind& b) {
+  return a.compressor == b.compressor && a.level == b.level &&
+         SameText(a.zpool, b.zpool);
+}
+
+Status Pool::Create(const PoolKind& kind) {
+  const Result<Zpool*> created = CreateZpool(kind.zpool);
   if (!created.ok()) return created.status();
-  const Result<Compressor*> compressor = Compressor::Create(plugin, level);
+  const Result<Compressor*> compressor = Compressor::Create(
+      *kind.compressor, {.level = kind.level, .buffers = kMaxBatch});
   if (!compressor.ok()) {
     created.value()->Destroy();
     return compressor.status();
   }
   zpool_ = created.value();
   compressor_ = compressor.value();
+  kind_ = {kind.compressor, kind.level, zpool_->name()};
   return kOk;
 }
 
@@ -32,7 +47,7 @@ Pool::Stored Pool::Store(ConstPage page) {
     AcompContext& context = compressor_->Lock();
     const Result<ByteCount> length = compressor_->Compress(context, page);
     stored.compress_error = length.error();
-    if (length.ok()) Keep({context.buffer, length.value()}, stored);
+    if (length.ok()) Keep({context.buffers[0], length.value()}, stored);
     compressor_->Unlock(context);
   }
   // Kept all the same: it keeps its turn in the LRU and is not tried again.
@@ -56,8 +71,8 @@ Status Pool::Load(Handle handle, ByteCount length, MutablePage page) {
     return kOk;
   }
   AcompContext& context = compressor_->Lock();
-  const std::span<const std::byte> bytes =
-      zpool_->ReadBegin(handle, length, MutablePage(context.buffer, kPageSize));
+  const std::span<const std::byte> bytes = zpool_->ReadBegin(
+      handle, length, MutablePage(context.buffers[0], kPageSize));
   const Status s = compressor_->Decompress(context, bytes, page);
   zpool_->ReadEnd(handle);
   compressor_->Unlock(context);
