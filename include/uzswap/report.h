@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What `uzswap run` and the processes under it share: a small file mapping made
- * by `uzswap run`, one record for each process, so that a summary can be given
- * however the processes end. Written by the process only, read at any time.
+ * by `uzswap run`. One record for each process, so that a summary can be given
+ * however the processes end: written by the process only, read at any time. And
+ * the parameters that were set from outside: written by `uzswap run` only, and
+ * taken by each process when it notices that the sequence number has grown.
  */
 #ifndef UZSWAP_REPORT_H_
 #define UZSWAP_REPORT_H_
@@ -11,7 +13,7 @@
 
 #include "uzswap/uzswap.h"
 
-#define UZSWAP_REPORT_MAGIC 0x31505253575a55ull /* "UZWSRP1" */
+#define UZSWAP_REPORT_MAGIC 0x32505253575a55ull /* "UZWSRP2" */
 #define UZSWAP_REPORT_RECORDS 512
 
 enum uzswap_record_state {
@@ -20,6 +22,13 @@ enum uzswap_record_state {
   UZSWAP_RECORD_ENDED = 2,  /* the process left by exit; final */
   UZSWAP_RECORD_EXECED = 3, /* the process became another program; final */
   UZSWAP_RECORD_FAILED = 4, /* uzswap could not start; `why` says it */
+};
+
+/* One parameter, as a process has it. */
+struct uzswap_parameter_state {
+  uint32_t sequence; /* of the last request it took; written last, atomically */
+  int32_t error;     /* errno value of that request; 0: taken */
+  char value[UZSWAP_PARAMETER_BYTES]; /* now; may differ from the request */
 };
 
 struct uzswap_record {
@@ -35,6 +44,25 @@ struct uzswap_record {
   uint32_t sites_patched;    /* 0: libc build unknown, dispatch alone */
   uint32_t sites_known;
   struct uzswap_stats stats;
+  char compressors[256]; /* that it knows, blanks between, terminated */
+  uint32_t seen;         /* uzswap_control.sequence up to which all was taken */
+  uint32_t reserved;
+  struct uzswap_parameter_state parameter[UZSWAP_PARAMETERS];
+};
+
+/* What one parameter is to be. Index: position in UZSWAP_PARAMETER_LIST. */
+struct uzswap_parameter_request {
+  uint32_t sequence; /* 0: never set */
+  char value[UZSWAP_PARAMETER_BYTES];
+};
+
+/* Only the newest value of a parameter counts: a process that slept takes that
+ * one. `version` is odd while the requests are written; a reader that sees it
+ * odd or changed comes back later. */
+struct uzswap_control {
+  uint32_t sequence; /* atomic; the newest request, written last */
+  uint32_t version;  /* atomic */
+  struct uzswap_parameter_request request[UZSWAP_PARAMETERS];
 };
 
 struct uzswap_report {
@@ -43,6 +71,7 @@ struct uzswap_report {
   uint32_t records;      /* capacity */
   uint32_t next;         /* atomic: records taken; may exceed capacity */
   uint32_t reserved;
+  struct uzswap_control control;
   struct uzswap_record record[UZSWAP_REPORT_RECORDS];
 };
 

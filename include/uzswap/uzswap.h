@@ -167,6 +167,38 @@ UZSWAP_API size_t uzswap_evict_all(void);
 
 UZSWAP_API void uzswap_get_stats(struct uzswap_stats* stats);
 
+/* The parameters that can be changed while the instance is open, with the
+ * kernel's names, forms and errors (docs/design.md, "Parameters"). A compressor
+ * may carry a level: "zstd:9". */
+#define UZSWAP_PARAMETER_LIST(X) \
+  X(compressor)                  \
+  X(zpool)                       \
+  X(max_pool_percent)            \
+  X(accept_threshold_percent)    \
+  X(enabled)                     \
+  X(shrinker_enabled)
+#define UZSWAP_PARAMETERS 6
+#define UZSWAP_PARAMETER_BYTES 64 /* of a value, terminated */
+
+/* Before uzswap_open the value is only recorded, and used by uzswap_open where
+ * its configuration says "default". Afterwards it takes effect at once; what is
+ * stored already stays as it is. May sleep: not to be called in a handler, nor
+ * with a lock held that a fault could need. Blanks around the value do not
+ * count. -ENOENT: no such parameter, or no compressor or zpool of that name in
+ * this process. -EINVAL: not a value of it. -ERANGE: not a number that fits.
+ * -ENODEV: uzswap_open has failed, or there is no pool to enable. -ENOMEM.
+ * -ENOSPC: too long to record. On error nothing changed.
+ * Comes from: /sys/module/zswap/parameters. */
+UZSWAP_API int uzswap_set_parameter(const char* name, const char* value);
+/* Copies the value as text, terminated, to value. -ENOENT: no such parameter.
+ * -ENOSPC: bytes is too small (UZSWAP_PARAMETER_BYTES always does). */
+UZSWAP_API int uzswap_get_parameter(const char* name, char* value,
+                                    size_t bytes);
+/* The names that the parameter `compressor` can have, with blanks between,
+ * terminated; what does not fit is left out. Complete once uzswap_open has
+ * succeeded. */
+UZSWAP_API void uzswap_list_compressors(char* names, size_t bytes);
+
 /* The descriptors uzswap holds, for hiding them from the program. Returns how
  * many were put into fds (at most capacity). All are at or above 900 unless
  * RLIMIT_NOFILE is lower. */

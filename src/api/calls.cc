@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "api/instance.h"
+#include "api/parameters.h"
 
 using uzswap::GetInstance;
 using uzswap::Instance;
@@ -134,6 +135,7 @@ int uzswap_handle_fault(void* address, int write) {
 }
 
 void uzswap_prepare_fork(void) UZSWAP_NO_THREAD_SAFETY_ANALYSIS {
+  uzswap::PrepareForkParameters();
   Instance* i = GetInstance();
   if (i != nullptr) i->pager.PrepareFork();
 }
@@ -141,9 +143,11 @@ void uzswap_prepare_fork(void) UZSWAP_NO_THREAD_SAFETY_ANALYSIS {
 void uzswap_parent_after_fork(void) UZSWAP_NO_THREAD_SAFETY_ANALYSIS {
   Instance* i = GetInstance();
   if (i != nullptr) i->pager.ParentAfterFork();
+  uzswap::ParentAfterForkParameters();
 }
 
 int uzswap_child_after_fork(void) {
+  uzswap::ChildAfterForkParameters();
   Instance* i = GetInstance();
   return i == nullptr ? 0 : Return(i->pager.ChildAfterFork());
 }

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "api/instance.h"
+#include "api/parameters.h"
 #include "compress/builtin.h"
 #include "compress/registry.h"
 
@@ -183,7 +184,9 @@ Status Assemble(const uzswap_config& config, const Why& why, Instance* opened) {
   UZSWAP_RETURN_IF_ERROR(OpenPager(config, why, opened));
   UZSWAP_RETURN_IF_ERROR(OpenZswap(config, plugin.value(), why, opened));
   UZSWAP_RETURN_IF_ERROR(CheckLimit(config, why, opened));
+  if (config.plugin_dir != nullptr) registry::LoadAll(config.plugin_dir);
   registry::Seal();
+  TakeRecordedParameters(config, opened);
   opened->pager.Start(config.memory_limit / kPageSize, opened->zswap);
   return kOk;
 }
@@ -210,6 +213,7 @@ Status OpenInstance(const uzswap_config* config, const Why& why) {
     instance.store(opened, std::memory_order_release);
   } else {
     Dispose(opened);
+    NoteOpenFailed();
   }
   return s;
 }

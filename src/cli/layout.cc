@@ -17,7 +17,8 @@ namespace {
 constexpr char kPreload[] = "libuzswap-preload.so";
 constexpr std::string_view kPrefix = "uzswap-compressor-";
 constexpr std::string_view kSuffix = ".so";
-constexpr const char* kBuiltIn[] = {"lz4", "zstd", "copy"};
+constexpr const char* kBuiltIn[] = {"lz4",     "lz4hc", "lzo-rle", "zstd",
+                                    "deflate", "842",   "copy"};
 
 std::string OwnDirectory() {
   char path[PATH_MAX];

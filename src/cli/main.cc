@@ -20,6 +20,8 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"run", "run a program with its memory kept under a limit", RunCommand},
+    {"get", "print the parameters of a running program", GetCommand},
+    {"set", "change parameters of a running program", SetCommand},
     {"list", "list compressors and allocators", ListCommand},
 };
 

@@ -22,6 +22,8 @@ class ReportFile {
 
   Check Create();
   int fd() const { return fd_; }
+  // For the channel; valid after Create.
+  uzswap_report* shared() const { return report_; }
   // What a process under us opens: valid as long as we live.
   std::string path() const;
 

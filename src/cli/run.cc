@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/control_server.h"
 #include "cli/elf_check.h"
 #include "cli/json.h"
 #include "cli/layout.h"
@@ -145,12 +146,19 @@ Check Run(Options* options) {
     if (Check c = json.Open(options->stats_json)) return c;
   }
 
+  ControlServer control(report.shared(),
+                        {getpid(), BaseName(options->command[0])});
+  if (const Check c = control.Open(); c && !options->quiet) {
+    PrintError(c->sentence);
+  }
   const auto begin = std::chrono::steady_clock::now();
   Supervisor supervisor;
   if (Check c = supervisor.Start(job)) return c;
-  Supervisor::DropDescriptors({report.fd(), json.fd()});
+  std::vector<int> keep = control.Descriptors();
+  keep.insert(keep.end(), {report.fd(), json.fd()});
+  Supervisor::DropDescriptors(keep);
   RunResult run;
-  run.wait_status = supervisor.Wait();
+  run.wait_status = supervisor.Wait(&control);
   run.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
           .count();

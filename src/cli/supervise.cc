@@ -2,8 +2,10 @@
 #include "cli/supervise.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -161,13 +163,31 @@ bool Supervisor::Reap(int* status) {
   }
 }
 
-int Supervisor::Wait() {
+void Supervisor::WaitForEvent(int signals, ControlServer* control) {
   const sigset_t all = AllSignals();
-  int status = 0;
-  while (!Reap(&status)) {
-    siginfo_t info;
+  siginfo_t info = {};
+  if (signals < 0) {  // no descriptor was left: the program alone matters
     if (sigwaitinfo(&all, &info) > 0) Forward(info);
+    return;
   }
+  pollfd events[] = {{signals, POLLIN, 0}, {control->fd(), POLLIN, 0}};
+  poll(events, std::size(events), control->timeout_ms());
+  signalfd_siginfo arrived;
+  while (read(signals, &arrived, sizeof(arrived)) == sizeof(arrived)) {
+    info.si_signo = static_cast<int>(arrived.ssi_signo);
+    info.si_code = arrived.ssi_code;
+    info.si_pid = static_cast<pid_t>(arrived.ssi_pid);
+    Forward(info);
+  }
+  control->Step();
+}
+
+int Supervisor::Wait(ControlServer* control) {
+  const sigset_t all = AllSignals();
+  const int signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+  int status = 0;
+  while (!Reap(&status)) WaitForEvent(signals, control);
+  if (signals >= 0) close(signals);
   return status;
 }
 

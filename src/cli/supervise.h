@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/control_server.h"
 #include "cli/fail.h"
 
 namespace uzswap::cli {
@@ -36,8 +37,9 @@ class Supervisor {
   // but 2 and those in `keep`.
   static void DropDescriptors(std::vector<int> keep);
 
-  // Passes signals on until the program has ended; its status as of waitpid.
-  int Wait();
+  // Passes signals on, and serves the channel, until the program has ended; its
+  // status as of waitpid.
+  int Wait(ControlServer* control);
 
   pid_t pid() const { return pid_; }
 
@@ -48,6 +50,7 @@ class Supervisor {
  private:
   [[noreturn]] void RunChild(const Job& job, pid_t parent, int error_fd);
   void Forward(const siginfo_t& info);
+  void WaitForEvent(int signals, ControlServer* control);
   // True when the program has ended.
   bool Reap(int* status);
 

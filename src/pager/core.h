@@ -6,6 +6,7 @@
 #define UZSWAP_PAGER_CORE_H_
 
 #include "base/arena.h"
+#include "base/bits.h"
 #include "base/counters.h"
 #include "base/mutex.h"
 #include "pager/block.h"
@@ -74,13 +75,7 @@ struct Core {
 // A set of pages of one block: bit i is page i.
 using PageMask = uint64_t;
 
-// std::popcount would call into libgcc on the baseline CPU.
-inline unsigned CountPages(PageMask mask) {
-  mask -= mask >> 1 & 0x5555555555555555;
-  mask = (mask & 0x3333333333333333) + (mask >> 2 & 0x3333333333333333);
-  mask = (mask + (mask >> 4)) & 0x0f0f0f0f0f0f0f0f;
-  return static_cast<unsigned>(mask * 0x0101010101010101 >> 56);
-}
+inline unsigned CountPages(PageMask mask) { return CountBits(mask); }
 
 // Calls f(first, count) for each run of set bits.
 template <typename F>

@@ -6,6 +6,7 @@
 
 #include "base/os.h"
 #include "preload/arguments.h"
+#include "preload/control.h"
 #include "preload/handlers.h"
 #include "preload/processes.h"
 #include "preload/report.h"
@@ -101,9 +102,11 @@ bool Special(SyscallFrame& frame, int64_t* result) {
 void uzswap_dispatch(uzswap::preload::SyscallFrame* frame) {
   using namespace uzswap::preload;
   CountCall(frame->origin != 0);
+  if (ControlIsNew()) TakeControlSavingVectors();
   int64_t result = 0;
   if (!Special(*frame, &result)) result = Ordinary(*frame);
   frame->set_result(result);
+  if (ControlIsNew()) TakeControlSavingVectors();  // it may have slept
 }
 
 int uzswap_stack_is_managed(const void* frame) {

@@ -9,6 +9,7 @@
 #include "base/os.h"
 #include "preload/arguments.h"
 #include "preload/chaos.h"
+#include "preload/control.h"
 #include "preload/handlers.h"
 #include "preload/patch.h"
 #include "preload/report.h"
@@ -79,6 +80,7 @@ void Start(int argc, char** argv, char** environment) {
   SetChaos(settings.chaos_ms);
   StartChaos();
   PublishReport(UZSWAP_RECORD_LIVE);
+  StartControl();
 }
 
 __attribute__((constructor)) void Init(int argc, char** argv,

@@ -16,6 +16,7 @@
 #include "base/os.h"
 #include "preload/arguments.h"
 #include "preload/chaos.h"
+#include "preload/control.h"
 #include "preload/handlers.h"
 #include "preload/report.h"
 #include "preload/signals.h"
@@ -125,6 +126,7 @@ void CutLooseInChild() {
   }
   RefreshDescriptors();
   ForkReport();
+  ForkControl();
   StartChaos();
 }
 

@@ -78,6 +78,9 @@ void ForkReport() {
   ReportSites(sites[0], sites[1]);
 }
 
+uzswap_report* SharedReport() { return report; }
+uzswap_record* OwnRecord() { return record; }
+
 bool OwnsReport() { return os::ProcessId() == owner; }
 
 void PublishReport(uzswap_record_state state) {

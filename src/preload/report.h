@@ -27,6 +27,9 @@ void CountCall(bool dispatched);
 void CountUnlisted();
 // The process that owns the record: false in a vfork child.
 bool OwnsReport();
+// What is mapped, for control.h; nullptr: nothing.
+uzswap_report* SharedReport();
+uzswap_record* OwnRecord();
 
 }  // namespace uzswap::preload
 

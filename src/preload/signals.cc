@@ -14,6 +14,7 @@
 #include "base/mutex.h"
 #include "base/os.h"
 #include "preload/arguments.h"
+#include "preload/control.h"
 #include "preload/report.h"
 #include "preload/thread.h"
 
@@ -92,6 +93,7 @@ void OnSigbus(int signal, siginfo_t* info, void* context) {
   const bool write = (uc->uc_mcontext.gregs[REG_ERR] & kWrite) != 0;
   if (info->si_code > 0 && uzswap_handle_fault(info->si_addr, write) == 0) {
     PublishNowAndThen();
+    if (ControlIsNew()) TakeControl();
     return;
   }
   if (!DeliverToProgram(signal, info, static_cast<ucontext_t*>(context))) {

@@ -8,17 +8,19 @@ namespace uzswap {
 void Zswap::Impl::CheckInvariants() {
   slab.CheckInvariants();
   lru.CheckInvariants();
-  for (Pool& pool : pools) pool.CheckInvariants();
+  pools.CheckInvariants();
   if (device != nullptr) device->CheckInvariants();
 
   PageCount by_kind[5] = {};
   ByteCount compressed_bytes = 0;
+  PageCount by_pool[PoolList::kMax] = {};
   const uint64_t end = slab.end();
   for (uint64_t i = 1; i < end; ++i) {
     const EntryIndex index{static_cast<uint32_t>(i)};
     const Entry& entry = slab[index];
     CheckEntry(index, entry);
     ++by_kind[static_cast<size_t>(entry.kind)];
+    if (InPool(entry.kind)) ++by_pool[entry.pool];
     if (entry.kind == EntryKind::kCompressed) compressed_bytes += entry.length;
   }
   const auto count = [&](EntryKind kind) {
@@ -29,6 +31,9 @@ void Zswap::Impl::CheckInvariants() {
   const PageCount entries =
       in_pool + count(EntryKind::kSameFilled) + count(EntryKind::kOnDevice);
   CHECK(table.CheckInvariants() == entries);
+  for (unsigned i = 0; i < PoolList::kMax; ++i) {
+    CHECK(pools.References(static_cast<PoolIndex>(i)) == by_pool[i]);
+  }
   CHECK(lru.size() == in_pool);
 
   const ZswapStats stats = Stats();
@@ -52,7 +57,7 @@ void Zswap::Impl::CheckEntry(EntryIndex index, const Entry& entry) {
   }
   CHECK(entry.refs.load() == 1);
   CHECK(entry.linked == InPool(entry.kind));
-  CHECK(entry.pool < kPools);
+  CHECK(entry.pool < PoolList::kMax);
   if (entry.kind == EntryKind::kCompressed) {
     CHECK(entry.length >= 1 && entry.length < kPageSize);
   } else {

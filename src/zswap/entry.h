@@ -65,7 +65,7 @@ struct Entry {
   EntryIndex prev;
   uint16_t length;
   EntryKind kind;
-  uint8_t pool;  // which one: content stays where it was put
+  uint8_t pool;  // whose number (pool_list.h); it has a reference to it
   std::atomic<uint8_t> refs;
   bool linked;      // on the LRU
   bool referenced;  // not seen by the LRU's hand yet: gets a second chance

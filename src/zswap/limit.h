@@ -19,14 +19,24 @@ class PoolLimit {
       : max_pool_percent_(max_pool_percent),
         accept_threshold_percent_(accept_threshold_percent) {}
 
+  // Percentages of at most 100 keep the invariant. A lower maximum is reached
+  // by the next checks, not at once.
+  void SetPercent(unsigned max_pool, unsigned accept_threshold) {
+    max_pool_percent_.store(max_pool, std::memory_order_relaxed);
+    accept_threshold_percent_.store(accept_threshold,
+                                    std::memory_order_relaxed);
+  }
   void SetTotalPages(PageCount total_pages) {
     total_pages_.store(total_pages, std::memory_order_relaxed);
   }
   PageCount max() const {
-    return total_pages_.load(std::memory_order_relaxed) * max_pool_percent_ /
+    return total_pages_.load(std::memory_order_relaxed) *
+           max_pool_percent_.load(std::memory_order_relaxed) / 100;
+  }
+  PageCount accept() const {
+    return max() * accept_threshold_percent_.load(std::memory_order_relaxed) /
            100;
   }
-  PageCount accept() const { return max() * accept_threshold_percent_ / 100; }
 
   enum class Verdict {
     kAccept,
@@ -45,8 +55,8 @@ class PoolLimit {
   }
 
  private:
-  const unsigned max_pool_percent_;
-  const unsigned accept_threshold_percent_;
+  std::atomic<unsigned> max_pool_percent_;
+  std::atomic<unsigned> accept_threshold_percent_;
   std::atomic<PageCount> total_pages_{0};
   std::atomic<bool> reached_full_{false};
 };

@@ -8,6 +8,14 @@
 
 namespace uzswap {
 
+// What makes two pools the same. The names and tables outlive every pool.
+struct PoolKind {
+  const uzswap_compressor* compressor = nullptr;
+  int level = UZSWAP_COMPRESSOR_DEFAULT_LEVEL;
+  const char* zpool = nullptr;
+};
+bool operator==(const PoolKind& a, const PoolKind& b);
+
 // Locking: its parts do their own. No lock is held between calls.
 class Pool {
  public:
@@ -20,7 +28,7 @@ class Pool {
   };
 
   // ENOENT: no such zpool. ENOMEM. Or what the compressor's init said.
-  Status Create(const uzswap_compressor& plugin, int level, const char* zpool);
+  Status Create(const PoolKind& kind);
   void Destroy();
 
   // The page may change meanwhile (see same_filled.h); what is stored is then
@@ -30,6 +38,11 @@ class Pool {
   // nobody frees the object meanwhile.
   Status Load(Handle handle, ByteCount length, MutablePage page);
   void Free(Handle handle) { zpool_->Free(handle); }
+
+  const PoolKind& kind() const { return kind_; }
+  bool WantsContexts() const { return compressor_->HasWanted(); }
+  // A CPU that gets none goes on with the spare one.
+  void SetUpWanted() { compressor_->SetUpWanted().Ignore(); }
 
   PageCount Compact(unsigned objects) { return zpool_->Compact(objects); }
   PageCount total_pages() const { return zpool_->total_pages(); }
@@ -49,6 +62,7 @@ class Pool {
   void Keep(std::span<const std::byte> bytes, Stored& stored);
   void LoadRaw(Handle handle, MutablePage page);
 
+  PoolKind kind_;
   Compressor* compressor_ = nullptr;
   Zpool* zpool_ = nullptr;
 };

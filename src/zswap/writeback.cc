@@ -46,6 +46,7 @@ Status Zswap::Impl::WriteBackOne(const Lru::Victim& victim,
                                  MutablePage buffer) {
   Claimed claimed;
   if (!Claim(victim, claimed)) return Status::Error(ENOENT);
+  // The claim keeps the entry, and the entry its pool.
   Status s = pools[claimed.pool].Load(claimed.handle, claimed.length, buffer);
   Block block;
   if (!s.ok()) {
@@ -97,7 +98,7 @@ Status Zswap::Impl::WriteToDevice(ConstPage page, Block& block) {
 bool Zswap::Impl::Finish(EntryIndex index, Block block) {
   Entry& entry = slab[index];
   Handle handle = kNoHandle;
-  const uint8_t pool = entry.pool;
+  const PoolIndex pool = entry.pool;
   {
     EntryTable::Cell cell(table, entry.slot_now());
     if (cell.entry() == index) {
@@ -115,6 +116,7 @@ bool Zswap::Impl::Finish(EntryIndex index, Block block) {
     return false;
   }
   pools[pool].Free(handle);
+  pools.Drop(pool);
   return true;
 }
 

@@ -4,9 +4,6 @@
 // the thing it works on: entry.h for who may touch an entry when.
 #include "zswap/zswap.h"
 
-#include <new>
-
-#include "base/os.h"
 #include "zswap/same_filled.h"
 #include "zswap/test_hooks.h"
 #include "zswap/zswap_impl.h"
@@ -23,8 +20,7 @@ Status Zswap::Impl::Store(Slot slot, ConstPage page) {
     events.Add(Event::same_filled_pages);
   } else {
     MakeRoom();
-    Status s = PutInPool(entry, page);
-    if (!s.ok()) s = PutOnDevice(entry, page);
+    Status s = Put(entry, page);
     if (!s.ok()) {
       slab.Free(index);
       return Status::Error(ENOMEM);
@@ -104,8 +100,18 @@ void Zswap::Impl::MakeRoom() {
   if (PoolPages() >= limit.max()) NoteLimitExceeded();
 }
 
+// When zswap is disabled pages go past the pool; those that cannot are kept in
+// it all the same, since nobody else would have them.
+Status Zswap::Impl::Put(Entry& entry, ConstPage page) {
+  const bool pool_first = parameters.enabled.load(std::memory_order_relaxed);
+  Status s = pool_first ? PutInPool(entry, page) : PutOnDevice(entry, page);
+  if (s.ok()) return s;
+  return pool_first ? PutOnDevice(entry, page) : PutInPool(entry, page);
+}
+
 Status Zswap::Impl::PutInPool(Entry& entry, ConstPage page) {
-  const Pool::Stored stored = pools[current_pool].Store(page);
+  const PoolIndex pool = pools.Acquire();
+  const Pool::Stored stored = pools[pool].Store(page);
   // Exactly one reason is counted for each page that was not kept compressed.
   if (stored.allocate_error != 0 && stored.allocate_error != ENOSPC) {
     events.Add(Event::reject_alloc_fail);
@@ -114,9 +120,12 @@ Status Zswap::Impl::PutInPool(Entry& entry, ConstPage page) {
   } else if (stored.compress_error != 0) {
     events.Add(Event::reject_compress_fail);
   }
-  if (stored.allocate_error != 0) return Status::Error(stored.allocate_error);
+  if (stored.allocate_error != 0) {
+    pools.Drop(pool);
+    return Status::Error(stored.allocate_error);
+  }
   entry.payload = static_cast<uint64_t>(stored.handle);
-  entry.pool = static_cast<uint8_t>(current_pool);
+  entry.pool = pool;
   entry.length = static_cast<uint16_t>(stored.length);
   entry.kind =
       stored.length == kPageSize ? EntryKind::kRaw : EntryKind::kCompressed;
@@ -233,6 +242,7 @@ void Zswap::Impl::DropReference(EntryIndex index) {
 void Zswap::Impl::FreeContent(const Entry& entry) {
   if (InPool(entry.kind)) {
     pools[entry.pool].Free(entry.handle());
+    pools.Drop(entry.pool);
   } else if (entry.kind == EntryKind::kOnDevice) {
     device->Free(entry.block());
     backoff.Reset();  // there is room again
@@ -273,161 +283,5 @@ void Zswap::Impl::UncountEntry(const Entry& entry) {
     gauges.Subtract(Gauge::kCompressedBytes, entry.length);
   }
 }
-
-ByteCount Zswap::Impl::MetadataBytes() const {
-  ByteCount bytes = PageCeil(sizeof(Zswap) + sizeof(Impl)) + buffers.bytes() +
-                    slab.touched_bytes() + table.touched_bytes();
-  for (const Pool& pool : pools) bytes += pool.metadata_bytes();
-  if (device != nullptr) bytes += device->metadata_bytes();
-  return bytes;
-}
-
-ZswapStats Zswap::Impl::Stats() {
-  ZswapStats stats{};
-#define UZSWAP_COUNTER(name, text) stats.name = events.Sum(Event::name);
-#include "zswap/counters.def"
-#undef UZSWAP_COUNTER
-  stats.same_filled = gauges.Sum(Gauge::kSameFilled);
-  stats.compressed = gauges.Sum(Gauge::kCompressed);
-  stats.incompressible = gauges.Sum(Gauge::kRaw);
-  stats.on_device = gauges.Sum(Gauge::kOnDevice);
-  stats.compressed_bytes = gauges.Sum(Gauge::kCompressedBytes);
-  stats.stored_pages = stats.same_filled + stats.compressed +
-                       stats.incompressible + stats.on_device;
-  stats.pool_pages = PoolPages();
-  stats.metadata_bytes = MetadataBytes();
-  return stats;
-}
-
-Status Zswap::Impl::Init(const ZswapConfig& config) {
-  Status s = slab.Init(EntrySlab::kMaxEntries);
-  if (s.ok()) s = table.Init();
-  if (s.ok()) s = buffers.Init();
-  if (s.ok()) {
-    s = pools[0].Create(*config.compressor, config.level, config.zpool);
-  }
-  if (!s.ok()) Release();
-  return s;
-}
-
-void Zswap::Impl::Release() {
-  if (device != nullptr) {
-    // The device outlives us and gets its blocks back.
-    for (uint64_t i = 1; i < slab.end(); ++i) {
-      const Entry& entry = slab[EntryIndex{static_cast<uint32_t>(i)}];
-      if (entry.kind == EntryKind::kOnDevice) device->Free(entry.block());
-    }
-  }
-  for (Pool& pool : pools) pool.Destroy();
-  buffers.Release();
-  table.Release();
-  slab.Release();
-}
-
-namespace {
-
-bool IsPercentage(unsigned value) { return value >= 1 && value <= 100; }
-
-}  // namespace
-
-Result<Zswap*> Zswap::Create(const ZswapConfig& config) {
-  if (config.compressor == nullptr || config.zpool == nullptr ||
-      !IsPercentage(config.max_pool_percent) ||
-      !IsPercentage(config.accept_threshold_percent)) {
-    return Status::Error(EINVAL);
-  }
-  constexpr size_t kBytes = PageCeil(sizeof(Impl) + sizeof(Zswap));
-  const Result<void*> memory = os::Map(kBytes);
-  if (!memory.ok()) return memory.status();
-  auto* impl = new (memory.value()) Impl(config);
-  if (const Status s = impl->Init(config); !s.ok()) {
-    CHECK(os::Unmap(impl, kBytes).ok());
-    return s;
-  }
-  auto* zswap = new (impl + 1) Zswap();
-  zswap->impl_ = impl;
-  return zswap;
-}
-
-void Zswap::Destroy() {
-  impl_->Release();
-  CHECK(os::Unmap(impl_, PageCeil(sizeof(Impl) + sizeof(Zswap))).ok());
-}
-
-Status Zswap::Store(Slot slot, ConstPage page) {
-  DCHECK(Index(slot) < kSlotLimit);
-  return impl_->Store(slot, page);
-}
-
-Result<bool> Zswap::Load(Slot slot, MutablePage page, Keep keep) {
-  DCHECK(Index(slot) < kSlotLimit);
-  return impl_->Load(slot, page, keep);
-}
-
-bool Zswap::Contains(Slot slot) {
-  EntryTable::Cell cell(impl_->table, slot);
-  return cell.entry() != kNoEntry;
-}
-
-void Zswap::Invalidate(Slot first, PageCount count) {
-  DCHECK(Index(first) <= kSlotLimit && count <= kSlotLimit - Index(first));
-  impl_->Invalidate(first, first + count);
-}
-
-void Zswap::Rename(Slot from, Slot to) { impl_->Rename(from, to); }
-
-PageCount Zswap::Shrink(PageCount pages) {
-  return impl_->Shrink(pages, Impl::Until::kCount);
-}
-
-PageCount Zswap::Compact() {
-  constexpr unsigned kObjects = 128;
-  const PageCount frames = impl_->PoolPages();
-  const PageCount content =
-      impl_->gauges.Sum(Gauge::kCompressedBytes) / kPageSize +
-      impl_->gauges.Sum(Gauge::kRaw);
-  if (frames < content + content / 8) return 0;
-  PageCount gone = 0;
-  for (Pool& pool : impl_->pools) gone += pool.Compact(kObjects);
-  impl_->events.Add(Event::pages_compacted, gone);
-  return gone;
-}
-
-PageCount Zswap::memory_pages() const {
-  return impl_->PoolPages() + PageCeil(impl_->MetadataBytes()) / kPageSize;
-}
-
-void Zswap::SetTotalPages(PageCount total_pages) {
-  impl_->limit.SetTotalPages(total_pages);
-}
-
-ZswapStats Zswap::Stats() { return impl_->Stats(); }
-
-void Zswap::PrepareFork() {
-  for (Pool& pool : impl_->pools) pool.LockAll();
-  if (impl_->device != nullptr) impl_->device->PrepareFork();
-}
-
-void Zswap::ParentAfterFork() {
-  if (impl_->device != nullptr) impl_->device->ParentAfterFork();
-  for (Pool& pool : impl_->pools) pool.UnlockAll();
-}
-
-Status Zswap::ChildAfterFork() {
-  impl_->slab.ResetLocksInChild();
-  impl_->table.ResetLocksInChild();
-  impl_->lru.ResetLocksInChild();
-  impl_->buffers.ResetInChild();
-  impl_->events.Reset();
-  for (Pool& pool : impl_->pools) pool.ResetLocksInChild();
-  if (impl_->device != nullptr) {
-    // A child without room of its own on the device can still read everything;
-    // that it cannot write shows in pool_limit_exceeded when it matters.
-    impl_->device->ChildAfterFork().Ignore();
-  }
-  return kOk;
-}
-
-void Zswap::CheckInvariants() { impl_->CheckInvariants(); }
 
 }  // namespace uzswap

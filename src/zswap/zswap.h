@@ -36,6 +36,7 @@ struct ZswapStats {
 #include "zswap/counters.def"
 #undef UZSWAP_COUNTER
   PageCount stored_pages;      // entries, wherever their content is
+  PageCount pools;             // alive: the current one and those that drain
   PageCount pool_pages;        // frames of the zpool: pool_total_size / 4096
   PageCount same_filled;       // entries now
   PageCount incompressible;    // entries now: stored_incompressible_pages
@@ -52,6 +53,8 @@ enum class Keep {
   kFree,    // kept if that takes no pool memory: same-filled, on the device
   kIfRoom,  // also kept in the pool, while that is below its accept threshold
 };
+
+class Parameters;
 
 class Zswap {
  public:
@@ -92,6 +95,20 @@ class Zswap {
   // Changes what max_pool_percent refers to.
   void SetTotalPages(PageCount total_pages);
   ZswapStats Stats();
+
+  // Stores go to a pool of this kind from now on; the one that took them so far
+  // drains, also by moving its entries over in the background, and is destroyed
+  // when it is empty. Going back to it before revives it. ENOENT: no such
+  // zpool. EINVAL: the compressor refuses the level. ENOSPC: too many pools
+  // still have entries. ENOMEM. On error nothing has changed. Sleeps; no lock
+  // of the engine may be held. (zswap_compressor_param_set)
+  Status SwitchPool(const uzswap_compressor& compressor, int level,
+                    const char* zpool);
+  // See parameters.h; ParametersChanged when a percentage has another value.
+  Parameters& parameters();
+  void ParametersChanged();
+  // Until nothing happens in the background any more.
+  void FlushWork();
 
   // Fork: between PrepareFork and one of the other two no call may be made; the
   // caller guarantees that none is in flight either.

@@ -13,7 +13,8 @@
 #include "zswap/limit.h"
 #include "zswap/lru.h"
 #include "zswap/page_buffers.h"
-#include "zswap/pool.h"
+#include "zswap/parameters.h"
+#include "zswap/pool_list.h"
 #include "zswap/writeback.h"
 #include "zswap/zswap.h"
 
@@ -33,6 +34,7 @@ struct Zswap::Impl {
   void RemoveOld(Slot slot);
   EntryIndex NewEntry(Slot slot);
   void MakeRoom();
+  Status Put(Entry& entry, ConstPage page);
   Status PutInPool(Entry& entry, ConstPage page);
   Status PutOnDevice(Entry& entry, ConstPage page);
   void Publish(Slot slot, EntryIndex index);
@@ -56,7 +58,7 @@ struct Zswap::Impl {
   struct Claimed {
     Handle handle;
     uint16_t length;
-    uint8_t pool;
+    PoolIndex pool;
   };
   bool Claim(const Lru::Victim& victim, Claimed& claimed);
   Status WriteToDevice(ConstPage page, Block& block);
@@ -69,24 +71,37 @@ struct Zswap::Impl {
     return entry.refs.compare_exchange_strong(unclaimed, 2,
                                               std::memory_order_acquire);
   }
+  // Moves entries from draining pools to the current one.
+  Status SwitchPool(const PoolKind& kind);
+  void PrepareMigrator();
+  static void Migrate(Work* work);
+  void MigrateAll();
+  bool MigrateOne(EntryIndex index, MutablePage buffer);
+  bool ClaimToMigrate(EntryIndex index, Claimed& claimed);
+  bool Replace(EntryIndex index, const Pool::Stored& stored, PoolIndex pool);
   // Drops one reference; the last one frees content and entry.
   void DropReference(EntryIndex index);
   void FreeContent(const Entry& entry);
   void CountEntry(const Entry& entry);
   void UncountEntry(const Entry& entry);
-  ByteCount MetadataBytes() const;
+  ByteCount MetadataBytes();
   ZswapStats Stats();
   void CheckInvariants();
   void CheckEntry(EntryIndex index, const Entry& entry);
 
-  // Constant after Init. Content is put into pools[current_pool] and stays in
-  // the pool that its entry names.
-  static constexpr unsigned kPools = 1;
-  Device* const device;  // nullptr: no backing store
-  Pool pools[kPools];
-  unsigned current_pool = 0;
+  // nullptr: no backing store. Constant.
+  Device* const device;
+
+  // Migration's work item, which must lead back to us.
+  struct Migrator : Work {
+    Impl* impl;
+  };
 
   // Own synchronisation.
+  Worker worker;
+  PoolList pools{worker};
+  Migrator migrator{};
+  Parameters parameters;
   EntrySlab slab;
   EntryTable table;
   Lru lru{slab};
@@ -98,11 +113,7 @@ struct Zswap::Impl {
   std::atomic<bool> exceeded_told{false};
   std::atomic<bool> bad_data_told{false};
 
-  PageCount PoolPages() const {
-    PageCount pages = 0;
-    for (const Pool& pool : pools) pages += pool.total_pages();
-    return pages;
-  }
+  PageCount PoolPages() { return pools.total_pages(); }
 };
 
 }  // namespace uzswap

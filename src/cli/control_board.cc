@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/control_board.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <utility>
+
+namespace uzswap::cli {
+namespace {
+
+void Terminate(uzswap_record* record) {
+  record->program[sizeof(record->program) - 1] = '\0';
+  record->why[sizeof(record->why) - 1] = '\0';
+  record->compressors[sizeof(record->compressors) - 1] = '\0';
+  for (uzswap_parameter_state& state : record->parameter) {
+    state.value[sizeof(state.value) - 1] = '\0';
+  }
+}
+
+// Its owner may be writing: two looks that agree are one moment.
+uzswap_record Copy(uzswap_record& shared) {
+  uzswap_record copy;
+  for (int i = 0; i < 3; ++i) {
+    copy.seen = std::atomic_ref(shared.seen).load(std::memory_order_acquire);
+    const uint32_t seen = copy.seen;
+    std::memcpy(&copy, &shared, sizeof(copy));
+    // What it says it has seen was there before we copied.
+    copy.seen = seen;
+    if (std::memcmp(copy.parameter, shared.parameter, sizeof(copy.parameter)) ==
+        0) {
+      break;
+    }
+  }
+  Terminate(&copy);
+  return copy;
+}
+
+}  // namespace
+
+bool IsAlive(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  if (!std::getline(file, text, '\0')) return false;
+  // "pid (name) state": the name may hold anything.
+  const size_t name_end = text.rfind(") ");
+  if (name_end == std::string::npos || name_end + 2 >= text.size()) {
+    return false;
+  }
+  const char state = text[name_end + 2];
+  return state != 'Z' && state != 'X' && state != 'x';
+}
+
+ControlBoard::ControlBoard(uzswap_report* report,
+                           std::function<bool(pid_t)> is_alive)
+    : report_(report), is_alive_(std::move(is_alive)) {}
+
+uint32_t ControlBoard::Ask(const std::vector<Assignment>& assignments) {
+  for (const Assignment& assignment : assignments) {
+    Request& request = requests_[assignment.parameter];
+    before_[assignment.parameter] =
+        std::exchange(request, {++newest_, assignment.value});
+  }
+  if (assignments.empty()) ++newest_;
+  Publish();
+  return newest_;
+}
+
+uint32_t ControlBoard::SequenceOf(unsigned parameter) const {
+  return requests_[parameter].sequence;
+}
+
+const std::string& ControlBoard::Wanted(unsigned parameter) const {
+  return requests_[parameter].value;
+}
+
+void ControlBoard::Withdraw(unsigned parameter, uint32_t sequence) {
+  if (requests_[parameter].sequence != sequence) return;
+  requests_[parameter] = before_[parameter];
+  Publish();
+}
+
+void ControlBoard::Publish() {
+  uzswap_control& control = report_->control;
+  const std::atomic_ref version(control.version);
+  // Whatever is there: only odd and even count.
+  const uint32_t even = version.load(std::memory_order_relaxed) & ~1u;
+  version.store(even + 1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  for (unsigned i = 0; i < UZSWAP_PARAMETERS; ++i) {
+    uzswap_parameter_request& to = control.request[i];
+    to.sequence = requests_[i].sequence;
+    std::memset(to.value, 0, sizeof(to.value));
+    requests_[i].value.copy(to.value, sizeof(to.value) - 1);
+  }
+  version.store(even + 2, std::memory_order_release);
+  std::atomic_ref(control.sequence).store(newest_, std::memory_order_release);
+}
+
+std::vector<uzswap_record> ControlBoard::Processes() const {
+  const uint32_t taken =
+      std::atomic_ref(report_->next).load(std::memory_order_acquire);
+  std::vector<uzswap_record> all;
+  std::map<int, size_t> place;  // a process that became another has two
+  for (uint32_t i = 0; i < std::min<uint32_t>(taken, UZSWAP_REPORT_RECORDS);
+       ++i) {
+    uzswap_record& shared = report_->record[i];
+    const uint32_t state =
+        std::atomic_ref(shared.state).load(std::memory_order_acquire);
+    if (state != UZSWAP_RECORD_LIVE) continue;
+    const uzswap_record copy = Copy(shared);
+    const auto [at, is_new] = place.emplace(copy.pid, all.size());
+    if (is_new) {
+      all.push_back(copy);
+    } else {
+      all[at->second] = copy;
+    }
+  }
+  std::erase_if(all, [this](const uzswap_record& record) {
+    return !is_alive_(record.pid);
+  });
+  return all;
+}
+
+}  // namespace uzswap::cli

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/control_reply.h"
+
+#include <nlohmann/json.hpp>
+
+#include "cli/stats_fields.h"
+
+namespace uzswap::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Names and values come from programs: bytes that are not UTF-8 are replaced.
+std::string Line(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Json ProcessJson(const uzswap_record& record, uint32_t sequence) {
+  Json parameters = Json::object();
+  for (unsigned i = 0; i < UZSWAP_PARAMETERS; ++i) {
+    parameters[kParameterNames[i]] = record.parameter[i].value;
+  }
+  Json stats;
+  for (const StatsField& field : StatsFields()) {
+    stats[field.name] = record.stats.*field.member;
+  }
+  return {{"pid", record.pid},
+          {"program", record.program},
+          {"asleep", record.seen < sequence},
+          {"compressors", record.compressors},
+          {"parameters", parameters},
+          {"stats", stats}};
+}
+
+struct Result {
+  Json json;
+  unsigned taken = 0;
+  unsigned failed = 0;
+};
+
+Result ResultOf(const Assignment& assignment, uint32_t sequence,
+                const std::vector<uzswap_record>& processes) {
+  Result result;
+  Json all = Json::array();
+  for (const uzswap_record& record : processes) {
+    const uzswap_parameter_state& state =
+        record.parameter[assignment.parameter];
+    const bool asleep = state.sequence < sequence;
+    const bool failed = !asleep && state.error != 0;
+    result.taken += !asleep && !failed;
+    result.failed += failed;
+    all.push_back({{"pid", record.pid},
+                   {"program", record.program},
+                   {"state", asleep   ? "asleep"
+                             : failed ? "failed"
+                                      : "taken"},
+                   {"error", failed ? state.error : 0},
+                   {"value", state.value}});
+  }
+  result.json = {{"name", kParameterNames[assignment.parameter]},
+                 {"value", assignment.value},
+                 {"withdrawn", false},
+                 {"processes", std::move(all)}};
+  return result;
+}
+
+}  // namespace
+
+std::string ErrorReply(const std::string& why) {
+  return Line(Json{{"error", why}});
+}
+
+std::string MakeReply(const ControlInfo& info, const ControlRequest& request,
+                      uint32_t sequence, const std::vector<uint32_t>& sequences,
+                      ControlBoard* board) {
+  const std::vector<uzswap_record> processes = board->Processes();
+  Json results = Json::array();
+  for (size_t i = 0; i < request.assignments.size(); ++i) {
+    const Assignment& assignment = request.assignments[i];
+    Result result = ResultOf(assignment, sequences[i], processes);
+    if (result.failed > 0 && result.taken == 0) {
+      board->Withdraw(assignment.parameter, sequences[i]);
+      result.json["withdrawn"] = true;
+    }
+    results.push_back(std::move(result.json));
+  }
+  Json json;
+  json["supervisor"] = info.supervisor;
+  json["program"] = info.program;
+  json["requested"] = Json::object();
+  for (unsigned i = 0; i < UZSWAP_PARAMETERS; ++i) {
+    if (board->SequenceOf(i) == 0) continue;
+    json["requested"][kParameterNames[i]] = board->Wanted(i);
+  }
+  json["processes"] = Json::array();
+  for (const uzswap_record& record : processes) {
+    json["processes"].push_back(ProcessJson(record, sequence));
+  }
+  if (request.set) json["results"] = std::move(results);
+  return Line(json);
+}
+
+}  // namespace uzswap::cli

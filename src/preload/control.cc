@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "preload/control.h"
+
+#include <uzswap/report.h>
+#include <uzswap/uzswap.h>
+
+#include <cstring>
+
+#include "base/os.h"
+#include "preload/report.h"
+#include "preload/vectors.h"
+
+namespace uzswap::preload {
+namespace {
+
+constexpr const char* kNames[] = {
+#define UZSWAP_PARAMETER(name) #name,
+    UZSWAP_PARAMETER_LIST(UZSWAP_PARAMETER)
+#undef UZSWAP_PARAMETER
+};
+
+constinit const std::atomic<uint32_t> nothing{0};
+// One thread at a time works on what follows; nobody waits.
+constinit std::atomic<bool> busy{false};
+constinit uint32_t taken[UZSWAP_PARAMETERS] = {};
+
+// False: `uzswap run` is writing at this moment.
+bool ReadRequest(unsigned index, uzswap_parameter_request* copy) {
+  uzswap_control& control = SharedReport()->control;
+  const uint32_t before =
+      std::atomic_ref(control.version).load(std::memory_order_acquire);
+  if (before % 2 != 0) return false;
+  memcpy(copy, &control.request[index], sizeof(*copy));
+  std::atomic_thread_fence(std::memory_order_acquire);
+  copy->value[sizeof(copy->value) - 1] = '\0';
+  return std::atomic_ref(control.version).load(std::memory_order_relaxed) ==
+         before;
+}
+
+void Acknowledge(unsigned index, uint32_t sequence, int error) {
+  uzswap_record* record = OwnRecord();
+  if (record == nullptr) return;
+  record->parameter[index].error = error;
+  std::atomic_ref(record->parameter[index].sequence)
+      .store(sequence, std::memory_order_release);
+}
+
+void PublishValues() {
+  uzswap_record* record = OwnRecord();
+  if (record == nullptr) return;
+  for (unsigned i = 0; i < UZSWAP_PARAMETERS; ++i) {
+    char value[UZSWAP_PARAMETER_BYTES];
+    if (uzswap_get_parameter(kNames[i], value, sizeof(value)) != 0) continue;
+    memcpy(record->parameter[i].value, value, sizeof(value));
+  }
+}
+
+void ListCompressors() {
+  uzswap_record* record = OwnRecord();
+  if (record == nullptr) return;
+  uzswap_list_compressors(record->compressors, sizeof(record->compressors));
+}
+
+// In the order in which they were asked for. False: come back later.
+bool TakeAll(uint32_t newest) {
+  for (;;) {
+    unsigned next = UZSWAP_PARAMETERS;
+    uzswap_parameter_request request{};
+    for (unsigned i = 0; i < UZSWAP_PARAMETERS; ++i) {
+      uzswap_parameter_request candidate;
+      if (!ReadRequest(i, &candidate)) return false;
+      if (candidate.sequence <= taken[i] || candidate.sequence > newest) {
+        continue;
+      }
+      if (next != UZSWAP_PARAMETERS && candidate.sequence > request.sequence) {
+        continue;
+      }
+      next = i;
+      request = candidate;
+    }
+    if (next == UZSWAP_PARAMETERS) return true;
+    const int error = uzswap_set_parameter(kNames[next], request.value);
+    taken[next] = request.sequence;
+    Acknowledge(next, request.sequence, -error);
+  }
+}
+
+// Signals are blocked: a handler of the program may leave by longjmp.
+void TakeOwned() {
+  const uint32_t newest = control_newest->load(std::memory_order_acquire);
+  if (!TakeAll(newest)) return;
+  PublishValues();
+  PublishReport(UZSWAP_RECORD_LIVE);
+  uzswap_record* record = OwnRecord();
+  if (record != nullptr) {
+    std::atomic_ref(record->seen).store(newest, std::memory_order_release);
+  }
+  control_seen.store(newest, std::memory_order_relaxed);
+}
+
+int64_t Take(void*) {
+  TakeControl();
+  return 0;
+}
+
+}  // namespace
+
+constinit const std::atomic<uint32_t>* control_newest = &nothing;
+constinit std::atomic<uint32_t> control_seen{0};
+
+void TakeControl() {
+  // A vfork child runs on its parent's memory: the parent will see to it.
+  if (!OwnsReport()) return;
+  const uint64_t mask = os::BlockSignals();
+  if (!busy.exchange(true, std::memory_order_acquire)) {
+    TakeOwned();
+    busy.store(false, std::memory_order_release);
+  }
+  os::RestoreSignals(mask);
+}
+
+void TakeControlSavingVectors() {
+  (void)uzswap_call_saving_vectors(&Take, nullptr);
+}
+
+void StartControl() {
+  if (SharedReport() == nullptr) return;
+  static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t));
+  control_newest = reinterpret_cast<const std::atomic<uint32_t>*>(
+      &SharedReport()->control.sequence);
+  ListCompressors();
+  TakeControl();
+}
+
+void ForkControl() {
+  busy.store(false, std::memory_order_relaxed);
+  if (OwnRecord() == nullptr) return;
+  for (unsigned i = 0; i < UZSWAP_PARAMETERS; ++i) {
+    Acknowledge(i, taken[i], 0);
+  }
+  ListCompressors();
+  PublishValues();
+  std::atomic_ref(OwnRecord()->seen)
+      .store(control_seen.load(), std::memory_order_release);
+}
+
+}  // namespace uzswap::preload

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "zswap/pool_list.h"
+
+namespace uzswap {
+
+constinit LockClass PoolList::lock_class_{"pools"};
+constinit LockClass PoolList::switch_class_{"pool switch"};
+constinit LockClass PoolList::reaper_class_{"pool reaper"};
+
+Status PoolList::Init(const PoolKind& kind) {
+  reaper_.run = Reap;
+  reaper_.lock_class = &reaper_class_;
+  reaper_.list = this;
+  ScopedLock switching(switch_mutex_);
+  UZSWAP_RETURN_IF_ERROR(slots_[0].pool.Create(kind));
+  ScopedLock lock(mutex_);
+  slots_[0].state.store(State::kCurrent, std::memory_order_release);
+  live_.store(1, std::memory_order_relaxed);
+  end_.store(1, std::memory_order_release);
+  return kOk;
+}
+
+void PoolList::Release() {
+  for (Slot& slot : slots_) {
+    if (slot.state.load(std::memory_order_acquire) != State::kFree) {
+      slot.pool.Destroy();
+    }
+    slot.state.store(State::kFree, std::memory_order_relaxed);
+  }
+}
+
+// ---- switching
+
+Status PoolList::Switch(const PoolKind& kind) {
+  ScopedLock switching(switch_mutex_);
+  unsigned index = kMax;
+  bool found = false;
+  {
+    ScopedLock lock(mutex_);
+    index = FindAlive(kind);
+    found = index != kMax;
+    if (found) {
+      MakeCurrent(index);
+    } else {
+      index = TakeFree();
+    }
+  }
+  if (index == kMax) return Status::Error(ENOSPC);
+  if (!found) {
+    // Nobody looks at a pool that is being set up.
+    const Status s = slots_[index].pool.Create(kind);
+    ScopedLock lock(mutex_);
+    if (!s.ok()) {
+      slots_[index].state.store(State::kFree, std::memory_order_release);
+      return s;
+    }
+    live_.fetch_add(1, std::memory_order_relaxed);
+    MakeCurrent(index);
+  }
+  // The one that was current may be empty already.
+  if (AnyDraining()) (void)worker_.Queue(reaper_);
+  return kOk;
+}
+
+unsigned PoolList::FindAlive(const PoolKind& kind) {
+  for (unsigned i = 0; i < kMax; ++i) {
+    const State state = slots_[i].state.load(std::memory_order_relaxed);
+    if (state != State::kCurrent && state != State::kDraining) continue;
+    if (slots_[i].pool.kind() == kind) return i;
+  }
+  return kMax;
+}
+
+unsigned PoolList::TakeFree() {
+  for (unsigned i = 0; i < kMax; ++i) {
+    if (slots_[i].state.load(std::memory_order_relaxed) != State::kFree) {
+      continue;
+    }
+    slots_[i].state.store(State::kSetUp, std::memory_order_relaxed);
+    if (i >= end_.load(std::memory_order_relaxed)) {
+      end_.store(i + 1, std::memory_order_release);
+    }
+    return i;
+  }
+  return kMax;
+}
+
+void PoolList::MakeCurrent(unsigned index) {
+  const unsigned old = current_.load(std::memory_order_relaxed);
+  if (old == index) return;
+  if (slots_[index].state.load(std::memory_order_relaxed) == State::kDraining) {
+    draining_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  slots_[index].state.store(State::kCurrent, std::memory_order_release);
+  current_.store(index, std::memory_order_release);
+  draining_.fetch_add(1, std::memory_order_relaxed);
+  slots_[old].state.store(State::kDraining, std::memory_order_seq_cst);
+}
+
+// ---- references
+
+PoolIndex PoolList::Acquire() {
+  const Grace::Reader reader(grace_);
+  const unsigned index = current_.load(std::memory_order_acquire);
+  slots_[index].references.Add(Count::kReferences);
+  return static_cast<PoolIndex>(index);
+}
+
+void PoolList::Drop(PoolIndex index) {
+  Slot& slot = slots_[index];
+  // After the count the pool may be gone, but its slot is not.
+  slot.references.Subtract(Count::kReferences);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (slot.state.load(std::memory_order_relaxed) != State::kDraining) return;
+  // Of two that drop the last two, one at least sees both gone.
+  if (slot.references.Sum(Count::kReferences) == 0) {
+    (void)worker_.Queue(reaper_);
+  }
+}
+
+// ---- destruction
+
+void PoolList::Reap(Work* work) {
+  static_cast<Reaper*>(work)->list->DestroyEmpty();
+}
+
+void PoolList::DestroyEmpty() {
+  // Stores that saw a pool while it was current have counted themselves.
+  grace_.Synchronize();
+  uint32_t dying = 0;
+  for (unsigned i = 0; i < kMax; ++i) {
+    if (MakeDying(i)) dying |= uint32_t{1} << i;
+  }
+  if (dying == 0) return;
+  // Whoever walks the list has seen the last of them.
+  grace_.Synchronize();
+  for (unsigned i = 0; i < kMax; ++i) {
+    if ((dying >> i & 1) == 0) continue;
+    CHECK(References(static_cast<PoolIndex>(i)) == 0);
+    slots_[i].pool.Destroy();
+    live_.fetch_sub(1, std::memory_order_relaxed);
+    ScopedLock lock(mutex_);
+    slots_[i].state.store(State::kFree, std::memory_order_release);
+  }
+}
+
+bool PoolList::MakeDying(unsigned index) {
+  ScopedLock lock(mutex_);
+  Slot& slot = slots_[index];
+  if (slot.state.load(std::memory_order_relaxed) != State::kDraining ||
+      slot.references.Sum(Count::kReferences) != 0) {
+    return false;
+  }
+  slot.state.store(State::kDying, std::memory_order_release);
+  draining_.fetch_sub(1, std::memory_order_relaxed);
+  return true;
+}
+
+// ---- walks
+
+template <typename F>
+void PoolList::ForEach(F f) {
+  const Grace::Reader reader(grace_);
+  const unsigned end = end_.load(std::memory_order_acquire);
+  for (unsigned i = 0; i < end; ++i) {
+    const State state = slots_[i].state.load(std::memory_order_acquire);
+    if (state == State::kCurrent || state == State::kDraining) {
+      f(slots_[i].pool);
+    }
+  }
+}
+
+PageCount PoolList::total_pages() {
+  PageCount pages = 0;
+  ForEach([&](Pool& pool) { pages += pool.total_pages(); });
+  return pages;
+}
+
+ByteCount PoolList::metadata_bytes() {
+  ByteCount bytes = 0;
+  ForEach([&](Pool& pool) { bytes += pool.metadata_bytes(); });
+  return bytes;
+}
+
+PageCount PoolList::Compact(unsigned objects) {
+  PageCount pages = 0;
+  ForEach([&](Pool& pool) { pages += pool.Compact(objects); });
+  return pages;
+}
+
+void PoolList::SetUpWanted() {
+  ForEach([](Pool& pool) { pool.SetUpWanted(); });
+}
+
+// ---- fork, checks
+
+void PoolList::LockAll() {
+  switch_mutex_.Lock();
+  ForEach([](Pool& pool) { pool.LockAll(); });
+}
+
+void PoolList::UnlockAll() {
+  ForEach([](Pool& pool) { pool.UnlockAll(); });
+  switch_mutex_.Unlock();
+}
+
+void PoolList::ResetInChild() {
+  switch_mutex_.ResetInChild();
+  mutex_.ResetInChild();
+  grace_.ResetInChild();
+  ForEach([](Pool& pool) { pool.ResetLocksInChild(); });
+}
+
+void PoolList::CheckInvariants() {
+  unsigned current = 0;
+  unsigned alive = 0;
+  unsigned draining = 0;
+  for (unsigned i = 0; i < kMax; ++i) {
+    const State state = slots_[i].state.load(std::memory_order_acquire);
+    const PageCount references = References(static_cast<PoolIndex>(i));
+    CHECK(state != State::kSetUp);
+    if (state == State::kFree || state == State::kDying) {
+      CHECK(references == 0);
+      alive += state == State::kDying;
+      continue;
+    }
+    CHECK(i < end_.load(std::memory_order_relaxed));
+    ++alive;
+    current += state == State::kCurrent;
+    draining += state == State::kDraining;
+    slots_[i].pool.CheckInvariants();
+    for (unsigned j = 0; j < i; ++j) {
+      const State other = slots_[j].state.load(std::memory_order_relaxed);
+      if (other != State::kCurrent && other != State::kDraining) continue;
+      CHECK(!(slots_[i].pool.kind() == slots_[j].pool.kind()));
+    }
+  }
+  CHECK(current == 1);
+  CHECK(alive == live());
+  CHECK(draining == draining_.load(std::memory_order_relaxed));
+  CHECK(StateOf(static_cast<PoolIndex>(
+            current_.load(std::memory_order_relaxed))) == State::kCurrent);
+}
+
+}  // namespace uzswap

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pools there are (mm/zswap.c, zswap_pools): one is current and takes all
+// stores; the others drain as their entries go, and are destroyed when the last
+// has gone. Going back to one of them revives it.
+//
+//   free --Switch--> current --Switch--> draining --empty--> dying --> free
+//                       ^-----Switch---------'
+//
+// Why nothing can go wrong:
+// - A pool is destroyed by the worker, which may sleep, never where a fault is
+//   served; and after a grace period, in which everybody leaves who saw it.
+// - Being referenced is counted on each CPU. A sum is only zero for good when
+//   no new reference can come, so it is looked at only while the pool drains
+//   and after a grace period since it was current.
+// - Set-up happens before the list is touched: when it fails, nothing changed.
+#ifndef UZSWAP_ZSWAP_POOL_LIST_H_
+#define UZSWAP_ZSWAP_POOL_LIST_H_
+
+#include <atomic>
+
+#include "base/counters.h"
+#include "base/grace.h"
+#include "base/worker.h"
+#include "zswap/pool.h"
+
+namespace uzswap {
+
+// Where an entry's content is: the number of a pool.
+using PoolIndex = uint8_t;
+
+// Invariants: exactly one pool is current after Init; pools with references are
+// current or draining; no two of those are of the same kind.
+class PoolList {
+ public:
+  // More can only be alive while all others still have entries.
+  static constexpr unsigned kMax = 32;
+
+  enum class State : uint32_t { kFree, kSetUp, kCurrent, kDraining, kDying };
+
+  explicit PoolList(Worker& worker) : worker_(worker) {}
+  PoolList(const PoolList&) = delete;
+  PoolList& operator=(const PoolList&) = delete;
+
+  // The first pool. What Pool::Create said.
+  Status Init(const PoolKind& kind);
+  // REQUIRES: the worker was stopped; nothing else is in flight.
+  void Release();
+
+  // Stores go to a pool of this kind from now on: the one there is, or a new
+  // one. ENOENT: no such zpool. ENOSPC: kMax pools still have entries.
+  // Otherwise what Pool::Create said. On error nothing has changed. Sleeps.
+  // REQUIRES: no lock of zswap is held.
+  Status Switch(const PoolKind& kind);
+
+  // A reference to the current pool, for one entry: until Drop it exists.
+  PoolIndex Acquire();
+  // The last thing that is done with the pool on behalf of that entry.
+  void Drop(PoolIndex index);
+  // REQUIRES: a reference, or quiescence.
+  Pool& operator[](PoolIndex index) { return slots_[index].pool; }
+  State StateOf(PoolIndex index) const {
+    return slots_[index].state.load(std::memory_order_acquire);
+  }
+
+  // Over all pools; safe against their destruction.
+  PageCount total_pages();
+  ByteCount metadata_bytes();
+  PageCount Compact(unsigned objects);
+  // Contexts for CPUs that came later, see Compressor::SetUpWanted.
+  void SetUpWanted();
+  bool AnyDraining() const {
+    return draining_.load(std::memory_order_relaxed) != 0;
+  }
+  unsigned live() const { return live_.load(std::memory_order_relaxed); }
+  PageCount References(PoolIndex index) const {
+    return slots_[index].references.Sum(Count::kReferences);
+  }
+
+  // Around fork, with the worker at rest and nothing else in flight.
+  void LockAll();
+  void UnlockAll();
+  void ResetInChild();
+  // REQUIRES: no call is in flight.
+  void CheckInvariants();
+
+ private:
+  enum class Count : unsigned { kReferences, kCount };
+  struct Slot {
+    Pool pool;
+    std::atomic<State> state{State::kFree};
+    PerCpuCounters<Count> references;
+  };
+
+  // The reaper's work item, which must lead back to the list.
+  struct Reaper : Work {
+    PoolList* list;
+  };
+
+  static void Reap(Work* work);
+  void DestroyEmpty();
+  bool MakeDying(unsigned index);
+  unsigned FindAlive(const PoolKind& kind) UZSWAP_REQUIRES(mutex_);
+  unsigned TakeFree() UZSWAP_REQUIRES(mutex_);
+  void MakeCurrent(unsigned index) UZSWAP_REQUIRES(mutex_);
+  // Calls f(pool) for each pool that is set up; pools stay until it returns.
+  template <typename F>
+  void ForEach(F f);
+
+  static LockClass lock_class_;
+  static LockClass switch_class_;
+  static LockClass reaper_class_;
+
+  Worker& worker_;
+  // Switches and their set-ups are one after the other; it sleeps.
+  Mutex switch_mutex_{switch_class_};
+  // States; short. Readers of states need none.
+  Mutex mutex_{lock_class_};
+  Grace grace_;
+  std::atomic<unsigned> current_{0};
+  std::atomic<unsigned> end_{0};  // slots that were ever in use
+  std::atomic<unsigned> draining_{0};
+  std::atomic<unsigned> live_{0};
+  Reaper reaper_;
+  Slot slots_[kMax];
+};
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_ZSWAP_POOL_LIST_H_

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of an engine: set-up, accounts, fork, end; and the public calls.
+#include <new>
+
+#include "base/os.h"
+#include "zswap/zswap.h"
+#include "zswap/zswap_impl.h"
+
+namespace uzswap {
+
+ByteCount Zswap::Impl::MetadataBytes() {
+  ByteCount bytes = PageCeil(sizeof(Zswap) + sizeof(Impl)) + buffers.bytes() +
+                    slab.touched_bytes() + table.touched_bytes();
+  bytes += pools.metadata_bytes();
+  if (device != nullptr) bytes += device->metadata_bytes();
+  return bytes;
+}
+
+ZswapStats Zswap::Impl::Stats() {
+  ZswapStats stats{};
+#define UZSWAP_COUNTER(name, text) stats.name = events.Sum(Event::name);
+#include "zswap/counters.def"
+#undef UZSWAP_COUNTER
+  stats.same_filled = gauges.Sum(Gauge::kSameFilled);
+  stats.compressed = gauges.Sum(Gauge::kCompressed);
+  stats.incompressible = gauges.Sum(Gauge::kRaw);
+  stats.on_device = gauges.Sum(Gauge::kOnDevice);
+  stats.compressed_bytes = gauges.Sum(Gauge::kCompressedBytes);
+  stats.stored_pages = stats.same_filled + stats.compressed +
+                       stats.incompressible + stats.on_device;
+  stats.pools = pools.live();
+  stats.pool_pages = PoolPages();
+  stats.metadata_bytes = MetadataBytes();
+  return stats;
+}
+
+Status Zswap::Impl::Init(const ZswapConfig& config) {
+  Status s = slab.Init(EntrySlab::kMaxEntries);
+  if (s.ok()) s = table.Init();
+  if (s.ok()) s = buffers.Init();
+  if (s.ok()) {
+    s = pools.Init({config.compressor, config.level, config.zpool});
+  }
+  if (!s.ok()) {
+    Release();
+    return s;
+  }
+  PrepareMigrator();
+  parameters.max_pool_percent = config.max_pool_percent;
+  parameters.accept_threshold_percent = config.accept_threshold_percent;
+  parameters.Start(config.compressor->name, config.level, config.zpool);
+  return kOk;
+}
+
+void Zswap::Impl::Release() {
+  worker.StopAll();
+  if (device != nullptr) {
+    // The device outlives us and gets its blocks back.
+    for (uint64_t i = 1; i < slab.end(); ++i) {
+      const Entry& entry = slab[EntryIndex{static_cast<uint32_t>(i)}];
+      if (entry.kind == EntryKind::kOnDevice) device->Free(entry.block());
+    }
+  }
+  pools.Release();
+  buffers.Release();
+  table.Release();
+  slab.Release();
+}
+
+namespace {
+
+bool IsPercentage(unsigned value) { return value >= 1 && value <= 100; }
+
+}  // namespace
+
+Result<Zswap*> Zswap::Create(const ZswapConfig& config) {
+  if (config.compressor == nullptr || config.zpool == nullptr ||
+      !IsPercentage(config.max_pool_percent) ||
+      !IsPercentage(config.accept_threshold_percent)) {
+    return Status::Error(EINVAL);
+  }
+  constexpr size_t kBytes = PageCeil(sizeof(Impl) + sizeof(Zswap));
+  const Result<void*> memory = os::Map(kBytes);
+  if (!memory.ok()) return memory.status();
+  auto* impl = new (memory.value()) Impl(config);
+  if (const Status s = impl->Init(config); !s.ok()) {
+    CHECK(os::Unmap(impl, kBytes).ok());
+    return s;
+  }
+  auto* zswap = new (impl + 1) Zswap();
+  zswap->impl_ = impl;
+  return zswap;
+}
+
+void Zswap::Destroy() {
+  impl_->Release();
+  CHECK(os::Unmap(impl_, PageCeil(sizeof(Impl) + sizeof(Zswap))).ok());
+}
+
+Status Zswap::Store(Slot slot, ConstPage page) {
+  DCHECK(Index(slot) < kSlotLimit);
+  return impl_->Store(slot, page);
+}
+
+Result<bool> Zswap::Load(Slot slot, MutablePage page, Keep keep) {
+  DCHECK(Index(slot) < kSlotLimit);
+  return impl_->Load(slot, page, keep);
+}
+
+bool Zswap::Contains(Slot slot) {
+  EntryTable::Cell cell(impl_->table, slot);
+  return cell.entry() != kNoEntry;
+}
+
+void Zswap::Invalidate(Slot first, PageCount count) {
+  DCHECK(Index(first) <= kSlotLimit && count <= kSlotLimit - Index(first));
+  impl_->Invalidate(first, first + count);
+}
+
+void Zswap::Rename(Slot from, Slot to) { impl_->Rename(from, to); }
+
+PageCount Zswap::Shrink(PageCount pages) {
+  return impl_->Shrink(pages, Impl::Until::kCount);
+}
+
+PageCount Zswap::Compact() {
+  constexpr unsigned kObjects = 128;
+  const PageCount frames = impl_->PoolPages();
+  const PageCount content =
+      impl_->gauges.Sum(Gauge::kCompressedBytes) / kPageSize +
+      impl_->gauges.Sum(Gauge::kRaw);
+  if (frames < content + content / 8) return 0;
+  const PageCount gone = impl_->pools.Compact(kObjects);
+  impl_->events.Add(Event::pages_compacted, gone);
+  return gone;
+}
+
+PageCount Zswap::memory_pages() const {
+  return impl_->PoolPages() + PageCeil(impl_->MetadataBytes()) / kPageSize;
+}
+
+void Zswap::SetTotalPages(PageCount total_pages) {
+  impl_->limit.SetTotalPages(total_pages);
+}
+
+ZswapStats Zswap::Stats() { return impl_->Stats(); }
+
+void Zswap::PrepareFork() {
+  impl_->worker.PrepareFork();
+  impl_->pools.LockAll();
+  if (impl_->device != nullptr) impl_->device->PrepareFork();
+  impl_->worker.LockForFork();
+}
+
+void Zswap::ParentAfterFork() {
+  if (impl_->device != nullptr) impl_->device->ParentAfterFork();
+  impl_->pools.UnlockAll();
+  impl_->worker.ParentAfterFork();
+}
+
+Status Zswap::ChildAfterFork() {
+  impl_->slab.ResetLocksInChild();
+  impl_->table.ResetLocksInChild();
+  impl_->lru.ResetLocksInChild();
+  impl_->buffers.ResetInChild();
+  impl_->events.Reset();
+  impl_->pools.ResetInChild();
+  impl_->worker.ChildAfterFork();
+  if (impl_->device != nullptr) {
+    // A child without room of its own on the device can still read everything;
+    // that it cannot write shows in pool_limit_exceeded when it matters.
+    impl_->device->ChildAfterFork().Ignore();
+  }
+  return kOk;
+}
+
+Status Zswap::SwitchPool(const uzswap_compressor& compressor, int level,
+                         const char* zpool) {
+  return impl_->SwitchPool({&compressor, level, zpool});
+}
+
+Parameters& Zswap::parameters() { return impl_->parameters; }
+
+void Zswap::ParametersChanged() {
+  impl_->limit.SetPercent(impl_->parameters.max_pool_percent,
+                          impl_->parameters.accept_threshold_percent);
+}
+
+void Zswap::FlushWork() { impl_->worker.Drain(); }
+
+void Zswap::CheckInvariants() { impl_->CheckInvariants(); }
+
+}  // namespace uzswap
