@@ -112,6 +112,10 @@ void FutexWake(const void* word, int count) {
   (void)Syscall(SYS_futex, Raw(word), FUTEX_WAKE_PRIVATE, count);
 }
 
+void FutexWakeShared(const void* word, int count) {
+  (void)Syscall(SYS_futex, Raw(word), FUTEX_WAKE, count);
+}
+
 Status FutexWaitShared(const void* word, uint32_t expected) {
   return Status::FromReturn(
       Syscall(SYS_futex, Raw(word), FUTEX_WAIT, expected, 0));

@@ -48,6 +48,7 @@ void FutexWake(const void* word, int count);
 // The same, for ever, for a word that the kernel clears when a thread ends
 // (CLONE_CHILD_CLEARTID): it wakes in the way of words shared by processes.
 Status FutexWaitShared(const void* word, uint32_t expected);
+void FutexWakeShared(const void* word, int count);
 
 // Whole transfers: short counts are continued, EINTR retried. A read that
 // meets the end of the file is EIO.

@@ -91,9 +91,13 @@ Status RawThread::Start(Entry entry, void* argument) {
 }
 
 void RawThread::Join() const {
-  for (;;) {
+  for (bool waited = false;; waited = true) {
     const uint32_t tid = tid_.load(std::memory_order_acquire);
-    if (tid == 0) return;
+    if (tid == 0) {
+      // The kernel wakes only one of those who wait.
+      if (waited) os::FutexWakeShared(&tid_, INT32_MAX);
+      return;
+    }
     os::FutexWaitShared(&tid_, tid).Ignore();  // every wake-up looks again
   }
 }

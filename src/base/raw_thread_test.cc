@@ -9,10 +9,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "base/mutex.h"
 #include "base/os.h"
@@ -147,6 +151,25 @@ TEST(RawThread, StartingAgainWaitsForTheThreadBefore) {
   }
   thread.Release();
   EXPECT_EQ(runs.load(), 2000);
+}
+
+TEST(RawThread, EverybodyWhoJoinsIsWoken) {
+  UZSWAP_SKIP_RAW_THREADS;
+  static std::atomic<bool> go{false};
+  RawThread thread;
+  for (int round = 0; round < 20; ++round) {
+    go = false;
+    const auto wait = [](void*) {
+      while (!go) os::Yield();
+    };
+    ASSERT_TRUE(thread.Start(wait, nullptr).ok());
+    std::vector<std::thread> joiners;
+    for (int i = 0; i < 4; ++i) joiners.emplace_back([&] { thread.Join(); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    go = true;
+    for (std::thread& joiner : joiners) joiner.join();
+  }
+  thread.Release();
 }
 
 TEST(RawThread, LockingWithOtherThreadsWorks) {
