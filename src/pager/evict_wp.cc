@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "pager/evictor.h"
+#include "pager/store_group.h"
 #include "pager/test_hooks.h"
 
 namespace uzswap {
@@ -89,22 +90,22 @@ PageMask WpEvictor::Protect(BlockIndex block, PageMask pages) {
 // Returns the pages that zswap has a copy of, wanted or not.
 PageMask WpEvictor::StorePages(BlockIndex block, PageMask pages) {
   ScopedBounce bounce(core_.bounce);
-  PageMask stored = 0;
+  StoreGroupOf group(core_, FirstSlot(block));
   ForEachPage(pages, [&](unsigned i) {
     const Slot slot = FirstSlot(block) + i;
     PageWord& word = core_.word(slot);
     if (word.state() != PageState::kEvicting) return;
     // A codec must never see its source change under it, so it gets a copy.
-    CopyPage(bounce.page(0).data(),
-             reinterpret_cast<const void*>(AddressOf(slot)));
+    const MutablePage copy = bounce.page(group.size());
+    CopyPage(copy.data(), reinterpret_cast<const void*>(AddressOf(slot)));
     if (word.state() != PageState::kEvicting) return;
-    if (core_.zswap->Store(slot, bounce.page(0)).ok()) {
-      stored |= PageMask{1} << i;
-    } else {
-      (void)core_.CancelEviction(slot, 0);
-    }
+    group.Add(i, copy);
   });
-  return stored;
+  group.Flush();
+  ForEachPage(group.failed(), [&](unsigned i) {
+    (void)core_.CancelEviction(FirstSlot(block) + i, 0);
+  });
+  return group.stored();
 }
 
 // Drops the stored pages that nobody wanted meanwhile.

@@ -2,6 +2,7 @@
 #include "pager/staging.h"
 
 #include "base/os.h"
+#include "pager/store_group.h"
 
 namespace uzswap {
 namespace {
@@ -93,7 +94,7 @@ PageCount Staging::CompressOldest() {
 // Returns the frames that were stored and dropped.
 PageMask Staging::Compress(uint32_t block, PageMask frames) {
   const Slot first = FirstSlot(blocks_[block].source);
-  PageMask stored = 0;
+  StoreGroupOf group(core_, first);
   ForEachPage(frames, [&](unsigned i) {
     const uint32_t staged = PageWord::Make(
         PageState::kStaged, static_cast<uint32_t>(block * kBlockPages + i));
@@ -101,12 +102,14 @@ PageMask Staging::Compress(uint32_t block, PageMask frames) {
     if (!word.Claim(staged)) return;  // wanted back, or forgotten
     const auto* page =
         reinterpret_cast<const std::byte*>(FrameAddress(block, i));
-    if (core_.zswap->Store(first + i, ConstPage(page, kPageSize)).ok()) {
-      stored |= Bit(i);
-    } else {
-      word.BecomeStaged(PageWord::ValueOf(staged));
-    }
+    group.Add(i, ConstPage(page, kPageSize));
   });
+  group.Flush();
+  ForEachPage(group.failed(), [&](unsigned i) {
+    core_.word(first + i).BecomeStaged(
+        static_cast<uint32_t>(block * kBlockPages + i));
+  });
+  const PageMask stored = group.stored();
   ForEachRun(stored, [&](unsigned at, unsigned count) {
     CHECK(os::Drop(reinterpret_cast<void*>(FrameAddress(block, at)),
                    count * kPageSize)

@@ -96,11 +96,7 @@ bool Zswap::Impl::Replace(EntryIndex index, const Pool::Stored& stored,
   EntryTable::Cell cell(table, entry.slot_now());
   if (cell.entry() != index) return false;
   UncountEntry(entry);
-  entry.payload = static_cast<uint64_t>(stored.handle);
-  entry.length = static_cast<uint16_t>(stored.length);
-  entry.kind =
-      stored.length == kPageSize ? EntryKind::kRaw : EntryKind::kCompressed;
-  entry.pool = pool;
+  SetContent(entry, stored, pool);
   CountEntry(entry);
   return true;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A few pages for writebacks to decompress into: a fault is served on a small
-// alternate stack, so they cannot be there. A holder keeps its page over device
-// I/O and asks for no second one, so waiting for a page always ends.
+// alternate stack, so they cannot be there. A holder keeps its pages over
+// device I/O and asks for no more, so waiting always ends.
 #ifndef UZSWAP_ZSWAP_PAGE_BUFFERS_H_
 #define UZSWAP_ZSWAP_PAGE_BUFFERS_H_
 
@@ -14,14 +14,15 @@
 
 namespace uzswap {
 
-// Invariant: bit i of free_ is set exactly when nobody has page i.
+// Invariant: bit i of free_ is set exactly when nobody has the i-th pages.
 class PageBuffers {
  public:
-  static constexpr unsigned kMaxPages = 32;
+  static constexpr unsigned kMaxHolders = 32;
+  static constexpr unsigned kPagesEach = 8;
 
   Status Init() {
-    count_ = std::min(os::CpuCount() + 1, kMaxPages);
-    const Result<void*> memory = os::Map(count_ * kPageSize);
+    count_ = std::min(os::CpuCount() + 1, kMaxHolders);
+    const Result<void*> memory = os::Map(bytes());
     if (!memory.ok()) return memory.status();
     memory_ = static_cast<std::byte*>(memory.value());
     SetAllFree();
@@ -31,7 +32,7 @@ class PageBuffers {
     if (memory_ != nullptr) CHECK(os::Unmap(memory_, bytes()).ok());
     memory_ = nullptr;
   }
-  ByteCount bytes() const { return count_ * kPageSize; }
+  ByteCount bytes() const { return count_ * kPagesEach * kPageSize; }
   void ResetInChild() { SetAllFree(); }
 
   class Holder {
@@ -41,8 +42,10 @@ class PageBuffers {
     ~Holder() { buffers_.Free(number_); }
     Holder(const Holder&) = delete;
     Holder& operator=(const Holder&) = delete;
-    MutablePage page() const {
-      return MutablePage(buffers_.memory_ + number_ * kPageSize, kPageSize);
+    // REQUIRES: i < kPagesEach.
+    MutablePage page(unsigned i = 0) const {
+      return MutablePage(
+          buffers_.memory_ + (number_ * kPagesEach + i) * kPageSize, kPageSize);
     }
 
    private:

@@ -41,18 +41,27 @@ void Pool::Destroy() {
   compressor_ = nullptr;
 }
 
-Pool::Stored Pool::Store(ConstPage page) {
-  Stored stored{};
+void Pool::StoreGroup(std::span<const std::byte* const> pages, Stored* stored) {
   {
     AcompContext& context = compressor_->Lock();
-    const Result<ByteCount> length = compressor_->Compress(context, page);
-    stored.compress_error = length.error();
-    if (length.ok()) Keep({context.buffers[0], length.value()}, stored);
+    Batch batch(AcompOp::kCompress,
+                {&compressor_->plugin(), context.workspace});
+    for (unsigned i = 0; i < pages.size(); ++i) {
+      batch.Add(ConstPage(pages[i], kPageSize),
+                {context.buffers[i], kPageSize});
+    }
+    acomp_.Run(batch);
+    for (unsigned i = 0; i < pages.size(); ++i) {
+      stored[i] = {};
+      stored[i].compress_error = batch.error(i);
+      if (batch.error(i) == 0) Keep(batch.result(i), stored[i]);
+    }
     compressor_->Unlock(context);
   }
   // Kept all the same: it keeps its turn in the LRU and is not tried again.
-  if (stored.compress_error != 0) Keep(page, stored);
-  return stored;
+  for (unsigned i = 0; i < pages.size(); ++i) {
+    if (stored[i].compress_error != 0) Keep({pages[i], kPageSize}, stored[i]);
+  }
 }
 
 void Pool::Keep(std::span<const std::byte> bytes, Stored& stored) {
@@ -65,18 +74,40 @@ void Pool::Keep(std::span<const std::byte> bytes, Stored& stored) {
 }
 
 Status Pool::Load(Handle handle, ByteCount length, MutablePage page) {
-  CHECK(length >= 1 && length <= kPageSize);
-  if (length == kPageSize) {
-    LoadRaw(handle, page);
-    return kOk;
+  Wanted wanted{handle, length, page.data(), kOk};
+  LoadGroup({&wanted, 1});
+  return wanted.status;
+}
+
+void Pool::LoadGroup(std::span<Wanted> group) {
+  CHECK(group.size() <= kMaxBatch);
+  Wanted* compressed[kMaxBatch];
+  unsigned count = 0;
+  for (Wanted& wanted : group) {
+    CHECK(wanted.length >= 1 && wanted.length <= kPageSize);
+    if (wanted.length < kPageSize) {
+      compressed[count++] = &wanted;
+    } else {
+      LoadRaw(wanted.handle, MutablePage(wanted.page, kPageSize));
+      wanted.status = kOk;
+    }
   }
+  if (count == 0) return;
   AcompContext& context = compressor_->Lock();
-  const std::span<const std::byte> bytes = zpool_->ReadBegin(
-      handle, length, MutablePage(context.buffers[0], kPageSize));
-  const Status s = compressor_->Decompress(context, bytes, page);
-  zpool_->ReadEnd(handle);
+  Batch batch(AcompOp::kDecompress,
+              {&compressor_->plugin(), context.workspace});
+  for (unsigned i = 0; i < count; ++i) {
+    const Wanted& wanted = *compressed[i];
+    batch.Add(zpool_->ReadBegin(wanted.handle, wanted.length,
+                                MutablePage(context.buffers[i], kPageSize)),
+              MutablePage(wanted.page, kPageSize));
+  }
+  acomp_.Run(batch);
+  for (unsigned i = 0; i < count; ++i) {
+    zpool_->ReadEnd(compressed[i]->handle);
+    compressed[i]->status = Status::Error(batch.error(i));
+  }
   compressor_->Unlock(context);
-  return s;
 }
 
 void Pool::LoadRaw(Handle handle, MutablePage page) {

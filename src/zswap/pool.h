@@ -3,6 +3,7 @@
 #ifndef UZSWAP_ZSWAP_POOL_H_
 #define UZSWAP_ZSWAP_POOL_H_
 
+#include "compress/acomp.h"
 #include "compress/compressor.h"
 #include "zpool/zpool.h"
 
@@ -33,10 +34,25 @@ class Pool {
 
   // The page may change meanwhile (see same_filled.h); what is stored is then
   // some bytes that Load may refuse, and nothing worse.
-  Stored Store(ConstPage page);
+  // Each on its own. REQUIRES: at most kMaxBatch pages.
+  void StoreGroup(std::span<const std::byte* const> pages, Stored* stored);
+  Stored Store(ConstPage page) {
+    Stored stored;
+    const std::byte* const data = page.data();
+    StoreGroup({&data, 1}, &stored);
+    return stored;
+  }
   // EIO: the object is not one page's worth of compressed data. REQUIRES:
   // nobody frees the object meanwhile.
   Status Load(Handle handle, ByteCount length, MutablePage page);
+  // Several at once, compressed or raw; each has its own error.
+  struct Wanted {
+    Handle handle;
+    ByteCount length;
+    std::byte* page;  // kPageSize bytes
+    Status status;
+  };
+  void LoadGroup(std::span<Wanted> group);
   void Free(Handle handle) { zpool_->Free(handle); }
 
   const PoolKind& kind() const { return kind_; }
@@ -63,6 +79,7 @@ class Pool {
   void LoadRaw(Handle handle, MutablePage page);
 
   PoolKind kind_;
+  Acomp acomp_;  // without a device it needs no end
   Compressor* compressor_ = nullptr;
   Zpool* zpool_ = nullptr;
 };

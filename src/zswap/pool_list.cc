@@ -99,10 +99,10 @@ void PoolList::MakeCurrent(unsigned index) {
 
 // ---- references
 
-PoolIndex PoolList::Acquire() {
+PoolIndex PoolList::Acquire(unsigned entries) {
   const Grace::Reader reader(grace_);
   const unsigned index = current_.load(std::memory_order_acquire);
-  slots_[index].references.Add(Count::kReferences);
+  slots_[index].references.Add(Count::kReferences, entries);
   return static_cast<PoolIndex>(index);
 }
 

@@ -52,8 +52,8 @@ class PoolList {
   // REQUIRES: no lock of zswap is held.
   Status Switch(const PoolKind& kind);
 
-  // A reference to the current pool, for one entry: until Drop it exists.
-  PoolIndex Acquire();
+  // References to the current pool, one for each entry: until Drop it exists.
+  PoolIndex Acquire(unsigned entries = 1);
   // The last thing that is done with the pool on behalf of that entry.
   void Drop(PoolIndex index);
   // REQUIRES: a reference, or quiescence.

@@ -13,23 +13,25 @@ namespace uzswap {
 PageCount Zswap::Impl::Shrink(PageCount pages, Until until) {
   if (device == nullptr) return 0;
   if (until == Until::kAccepted && backoff.Skip()) return 0;
-  const PageBuffers::Holder buffer(buffers);
+  const PageBuffers::Holder holder(buffers);
   PageCount written = 0;
   unsigned failures = 0;
+  bool full = false;
   // Twice round: every entry has had its second chance then.
   PageCount visits = 2 * lru.size();
-  while (written < pages && failures < kMaxWritebackFailures) {
+  while (written < pages && failures < kMaxWritebackFailures && !full) {
     if (until == Until::kAccepted && PoolPages() <= limit.accept()) break;
-    Lru::Victim victim;
-    if (!lru.Select(visits, victim)) break;
-    HookAfterSelect(victim.slot);
-    const Status s = WriteBackOne(victim, buffer.page());
-    if (s.ok()) {
-      ++written;
-    } else if (s.error() != ENOENT) {
+    Leaving group[kMaxBatch];
+    const unsigned count = ClaimSome(pages - written, visits, group);
+    if (count == 0) break;
+    ReadGroup({group, count}, holder);
+    WriteGroup({group, count}, holder);
+    for (const Leaving& leaving : std::span(group, count)) {
+      written += leaving.status.ok();
+      full |= leaving.status.error() == ENOSPC;
+      if (leaving.status.ok() || leaving.status.error() == ENOENT) continue;
       events.Add(Event::reject_reclaim_fail);
       ++failures;
-      if (s.error() == ENOSPC) break;
     }
   }
   if (written > 0) {
@@ -40,30 +42,65 @@ PageCount Zswap::Impl::Shrink(PageCount pages, Until until) {
   return written;
 }
 
+// The next victims that nobody else has. They are all of one pool, so that they
+// can be decompressed together.
+unsigned Zswap::Impl::ClaimSome(PageCount wanted, PageCount& visits,
+                                std::span<Leaving> group) {
+  unsigned count = 0;
+  while (count < group.size() && count < wanted) {
+    Leaving& next = group[count];
+    if (!lru.Select(visits, next.victim)) break;
+    HookAfterSelect(next.victim.slot);
+    if (!Claim(next.victim, next.claimed)) continue;
+    next.status = kOk;
+    ++count;
+    if (next.claimed.pool == group[0].claimed.pool) continue;
+    // It was sent to the warm end, where its turn comes again.
+    DropReference(next.victim.entry);
+    return count - 1;
+  }
+  return count;
+}
+
+void Zswap::Impl::ReadGroup(std::span<Leaving> group,
+                            const PageBuffers::Holder& holder) {
+  Pool::Wanted wanted[kMaxBatch];
+  for (unsigned i = 0; i < group.size(); ++i) {
+    wanted[i] = {group[i].claimed.handle, group[i].claimed.length,
+                 holder.page(i).data(), kOk};
+  }
+  // The claims keep the entries, and the entries their pool.
+  pools[group[0].claimed.pool].LoadGroup({wanted, group.size()});
+  for (unsigned i = 0; i < group.size(); ++i) {
+    group[i].status = wanted[i].status;
+    if (!wanted[i].status.ok()) events.Add(Event::decompress_fail);
+  }
+}
+
 // ENOENT: the entry went away first, nothing was lost. Other errors: the page
-// stays in the pool, where the LRU has already queued it again.
-Status Zswap::Impl::WriteBackOne(const Lru::Victim& victim,
-                                 MutablePage buffer) {
-  Claimed claimed;
-  if (!Claim(victim, claimed)) return Status::Error(ENOENT);
-  // The claim keeps the entry, and the entry its pool.
-  Status s = pools[claimed.pool].Load(claimed.handle, claimed.length, buffer);
-  Block block;
-  if (!s.ok()) {
-    events.Add(Event::decompress_fail);
-  } else {
-    s = WriteToDevice(buffer, block);
-  }
-  if (s.ok()) {
-    HookBeforeFinish(victim.slot);
-    if (Finish(victim.entry, block)) {
-      events.Add(Event::written_back_pages);
-    } else {
-      s = Status::Error(ENOENT);
+// stays in the pool, where the LRU has already queued it again. A device that
+// is full is not asked again. All claims end here.
+void Zswap::Impl::WriteGroup(std::span<Leaving> group,
+                             const PageBuffers::Holder& holder) {
+  bool full = false;
+  for (unsigned i = 0; i < group.size(); ++i) {
+    Leaving& leaving = group[i];
+    Block block;
+    if (full && leaving.status.ok()) leaving.status = Status::Error(ENOENT);
+    if (leaving.status.ok()) {
+      leaving.status = WriteToDevice(holder.page(i), block);
+      full = leaving.status.error() == ENOSPC;
     }
+    if (leaving.status.ok()) {
+      HookBeforeFinish(leaving.victim.slot);
+      if (Finish(leaving.victim.entry, block)) {
+        events.Add(Event::written_back_pages);
+      } else {
+        leaving.status = Status::Error(ENOENT);
+      }
+    }
+    DropReference(leaving.victim.entry);
   }
-  DropReference(victim.entry);
-  return s;
 }
 
 // The victim was chosen without the shard lock: by now it may be freed, may be

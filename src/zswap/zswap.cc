@@ -1,35 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Store and Load are lists of named steps, in the order of the page's way;
-// design.md walks the same way. What is not obvious in a step is explained at
-// the thing it works on: entry.h for who may touch an entry when.
+// Load and Invalidate (Store: store.cc) are lists of named steps, in the order
+// of the page's way; design.md walks the same way. What is not obvious in a
+// step is explained at the thing it works on: entry.h for who may touch an
+// entry when.
 #include "zswap/zswap.h"
 
 #include "zswap/same_filled.h"
-#include "zswap/test_hooks.h"
 #include "zswap/zswap_impl.h"
 
 namespace uzswap {
-
-Status Zswap::Impl::Store(Slot slot, ConstPage page) {
-  RemoveOld(slot);  // before anything can fail
-  const EntryIndex index = NewEntry(slot);
-  if (index == kNoEntry) return Status::Error(ENOMEM);
-  Entry& entry = slab[index];
-  if (IsSameFilled(page, entry.payload)) {
-    entry.kind = EntryKind::kSameFilled;
-    events.Add(Event::same_filled_pages);
-  } else {
-    MakeRoom();
-    Status s = Put(entry, page);
-    if (!s.ok()) {
-      slab.Free(index);
-      return Status::Error(ENOMEM);
-    }
-  }
-  events.Add(Event::zswpout);
-  Publish(slot, index);
-  return kOk;
-}
 
 Result<bool> Zswap::Impl::Load(Slot slot, MutablePage page, Keep keep) {
   if (const EntryIndex kept = ClaimToKeep(slot, keep); kept != kNoEntry) {
@@ -73,83 +52,6 @@ Status Zswap::Impl::LoadKeeping(EntryIndex index, MutablePage page) {
   }
   DropReference(index);
   return s.ok() ? kOk : Status::Error(EIO);
-}
-
-void Zswap::Impl::RemoveOld(Slot slot) {
-  const EntryIndex old = Take(slot);
-  if (old == kNoEntry) return;
-  events.Add(Event::duplicate_entry);
-  DropReference(old);
-}
-
-EntryIndex Zswap::Impl::NewEntry(Slot slot) {
-  const EntryIndex index = HookNoEntry() ? kNoEntry : slab.Allocate();
-  if (index == kNoEntry) {
-    events.Add(Event::reject_kmemcache_fail);
-  } else {
-    slab[index].slot.store(Index(slot), std::memory_order_relaxed);
-  }
-  return index;
-}
-
-void Zswap::Impl::MakeRoom() {
-  const PoolLimit::Verdict verdict = limit.Check(PoolPages());
-  if (verdict == PoolLimit::Verdict::kAccept) return;
-  if (verdict == PoolLimit::Verdict::kHit) events.Add(Event::pool_limit_hit);
-  if (Shrink(kWritebackBatch, Until::kAccepted) > 0) return;
-  if (PoolPages() >= limit.max()) NoteLimitExceeded();
-}
-
-// When zswap is disabled pages go past the pool; those that cannot are kept in
-// it all the same, since nobody else would have them.
-Status Zswap::Impl::Put(Entry& entry, ConstPage page) {
-  const bool pool_first = parameters.enabled.load(std::memory_order_relaxed);
-  Status s = pool_first ? PutInPool(entry, page) : PutOnDevice(entry, page);
-  if (s.ok()) return s;
-  return pool_first ? PutOnDevice(entry, page) : PutInPool(entry, page);
-}
-
-Status Zswap::Impl::PutInPool(Entry& entry, ConstPage page) {
-  const PoolIndex pool = pools.Acquire();
-  const Pool::Stored stored = pools[pool].Store(page);
-  // Exactly one reason is counted for each page that was not kept compressed.
-  if (stored.allocate_error != 0 && stored.allocate_error != ENOSPC) {
-    events.Add(Event::reject_alloc_fail);
-  } else if (stored.compress_error == ENOSPC || stored.allocate_error != 0) {
-    events.Add(Event::reject_compress_poor);
-  } else if (stored.compress_error != 0) {
-    events.Add(Event::reject_compress_fail);
-  }
-  if (stored.allocate_error != 0) {
-    pools.Drop(pool);
-    return Status::Error(stored.allocate_error);
-  }
-  entry.payload = static_cast<uint64_t>(stored.handle);
-  entry.pool = pool;
-  entry.length = static_cast<uint16_t>(stored.length);
-  entry.kind =
-      stored.length == kPageSize ? EntryKind::kRaw : EntryKind::kCompressed;
-  if (entry.kind == EntryKind::kCompressed) {
-    events.Add(Event::compressed_bytes_in, kPageSize);
-    events.Add(Event::compressed_bytes_out, stored.length);
-  }
-  return kOk;
-}
-
-Status Zswap::Impl::PutOnDevice(Entry& entry, ConstPage page) {
-  Block block;
-  UZSWAP_RETURN_IF_ERROR(WriteToDevice(page, block));
-  entry.payload = static_cast<uint64_t>(block);
-  entry.kind = EntryKind::kOnDevice;
-  return kOk;
-}
-
-void Zswap::Impl::Publish(Slot slot, EntryIndex index) {
-  CountEntry(slab[index]);
-  EntryTable::Cell cell(table, slot);
-  cell.Put(index);
-  // Last: what is on the LRU can be found by a writeback at once.
-  if (InPool(slab[index].kind)) lru.Add(index);
 }
 
 EntryIndex Zswap::Impl::Take(Slot slot) {

@@ -15,6 +15,8 @@
 
 #include <uzswap/compressor.h>
 
+#include <span>
+
 #include "base/page.h"
 #include "base/status.h"
 #include "device/device.h"
@@ -47,6 +49,13 @@ struct ZswapStats {
                                // the device's block maps
 };
 
+// One page of a group.
+struct StoreUnit {
+  Slot slot;
+  const std::byte* page;  // kPageSize bytes
+  Status status;          // set by StoreGroup
+};
+
 // What Load does with the entry.
 enum class Keep {
   kNo,      // it is freed: an exclusive load
@@ -66,6 +75,9 @@ class Zswap {
   // fail (B3). ENOMEM only when not even an entry could be had: the page is
   // then NOT stored and the caller keeps it.
   Status Store(Slot slot, ConstPage page);
+  // As Store for each of them, compressed as one batch. REQUIRES: at most
+  // kMaxBatch (8), of different slots.
+  void StoreGroup(std::span<StoreUnit> units);
   // Gives the page back. True: the entry stays (a copy that a page which is not
   // written to need not be stored again for; the kernel's swap cache). ENOENT:
   // not here. EIO: the content could not be had; the entry stays, the page is

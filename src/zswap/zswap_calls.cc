@@ -97,9 +97,13 @@ void Zswap::Destroy() {
   CHECK(os::Unmap(impl_, PageCeil(sizeof(Impl) + sizeof(Zswap))).ok());
 }
 
+void Zswap::StoreGroup(std::span<StoreUnit> units) { impl_->StoreGroup(units); }
+
 Status Zswap::Store(Slot slot, ConstPage page) {
   DCHECK(Index(slot) < kSlotLimit);
-  return impl_->Store(slot, page);
+  StoreUnit unit{slot, page.data(), kOk};
+  impl_->StoreGroup({&unit, 1});
+  return unit.status;
 }
 
 Result<bool> Zswap::Load(Slot slot, MutablePage page, Keep keep) {

@@ -30,12 +30,20 @@ struct Zswap::Impl {
   void Release();
 
   // The steps of Store.
-  Status Store(Slot slot, ConstPage page);
+  struct Pending {
+    const std::byte* page;
+    EntryIndex entry;
+    Status* status;
+  };
+  void StoreGroup(std::span<StoreUnit> units);
   void RemoveOld(Slot slot);
   EntryIndex NewEntry(Slot slot);
   void MakeRoom();
-  Status Put(Entry& entry, ConstPage page);
-  Status PutInPool(Entry& entry, ConstPage page);
+  void PutGroup(std::span<Pending> group);
+  void PutInPool(std::span<Pending> group);
+  static void SetContent(Entry& entry, const Pool::Stored& stored,
+                         PoolIndex pool);
+  void CountStored(const Pool::Stored& stored);
   Status PutOnDevice(Entry& entry, ConstPage page);
   void Publish(Slot slot, EntryIndex index);
 
@@ -54,12 +62,20 @@ struct Zswap::Impl {
   // The steps of writeback.
   enum class Until { kCount, kAccepted };
   PageCount Shrink(PageCount pages, Until until);
-  Status WriteBackOne(const Lru::Victim& victim, MutablePage buffer);
   struct Claimed {
     Handle handle;
     uint16_t length;
     PoolIndex pool;
   };
+  struct Leaving {
+    Lru::Victim victim;
+    Claimed claimed;
+    Status status;
+  };
+  unsigned ClaimSome(PageCount wanted, PageCount& visits,
+                     std::span<Leaving> group);
+  void ReadGroup(std::span<Leaving> group, const PageBuffers::Holder& buffers);
+  void WriteGroup(std::span<Leaving> group, const PageBuffers::Holder& buffers);
   bool Claim(const Lru::Victim& victim, Claimed& claimed);
   Status WriteToDevice(ConstPage page, Block& block);
   bool Finish(EntryIndex index, Block block);
