@@ -6,6 +6,7 @@
 
 #include <atomic>
 
+#include "base/lockdep.h"
 #include "base/os.h"
 #include "device/device.h"
 #include "pager/pager.h"
@@ -29,7 +30,8 @@ inline Instance* GetInstance() {
 // Rule F4: no signal handler of the program runs while a lock is held.
 class SignalsBlocked {
  public:
-  SignalsBlocked() : old_(os::BlockSignals()) {}
+  // The program's own code runs up to here and faults as it likes.
+  SignalsBlocked() : old_(os::BlockSignals()) { lockdep::MightFault(); }
   ~SignalsBlocked() { os::RestoreSignals(old_); }
   SignalsBlocked(const SignalsBlocked&) = delete;
   SignalsBlocked& operator=(const SignalsBlocked&) = delete;

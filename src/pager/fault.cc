@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstring>
 
+#include "base/lockdep.h"
 #include "base/os.h"
 #include "pager/pager.h"
 
@@ -40,6 +41,7 @@ Status Pager::HandleFault(uint64_t address, Access access) {
   const Slot slot = SlotOf(address);
   const uint64_t begin = os::Cycles();
   Status result;
+  lockdep::FaultBegin();
   {
     ScopedSharedLock lock(core_.map_lock);
     const PageState state = core_.word(slot).state();
@@ -52,6 +54,7 @@ Status Pager::HandleFault(uint64_t address, Access access) {
     }
     Balance();
   }
+  lockdep::FaultEnd();
   core_.Count(PagerCounter::faults);
   core_.Count(PagerCounter::fault_cycles, os::Cycles() - begin);
   return result;

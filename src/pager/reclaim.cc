@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Making room: which block leaves next, by which method, and how hard a fault
 // tries before the limit is exceeded (visibly: a counter and one warning).
+#include "base/lockdep.h"
 #include "base/os.h"
 #include "pager/pager.h"
 
@@ -18,10 +19,19 @@ constexpr uint32_t kMeasureEvery = 64;
 // leave again before the program could use it, and so for ever.
 constexpr PageCount kFloorPages = 512;
 
+// Nothing that is taken in here may be held where memory is asked for.
+struct ScopedReclaim {
+  ScopedReclaim() { lockdep::ReclaimBegin(); }
+  ~ScopedReclaim() { lockdep::ReclaimEnd(); }
+  ScopedReclaim(const ScopedReclaim&) = delete;
+  ScopedReclaim& operator=(const ScopedReclaim&) = delete;
+};
+
 }  // namespace
 
 // F8: takes frames from the budget before they are taken from the system.
 void Pager::Reserve(PageCount pages) {
+  lockdep::MightReclaim();
   if (core_.budget.TryReserve(pages, core_.budget.min())) return;
   const uint64_t begin = os::Cycles();
   const bool made = Reclaim(pages);
@@ -60,6 +70,7 @@ bool Pager::UseMove() {
 
 // Evicts about one block; returns how many frames became free or staged.
 PageCount Pager::EvictOne() {
+  const ScopedReclaim reclaim;
   // Cheaper than any eviction, where it pays.
   if (const PageCount gone = core_.zswap->Compact(); gone > 0) return gone;
   const bool move = UseMove();
@@ -88,7 +99,10 @@ PageCount Pager::EvictOne() {
 // After a fault: the next one shall find frames ready.
 void Pager::Balance() {
   const uint32_t tick = ticks_.fetch_add(1, std::memory_order_relaxed);
-  if (tick % kMeasureEvery == 0) core_.budget.Measure();
+  if (tick % kMeasureEvery == 0) {
+    core_.budget.Measure();
+    core_.zswap->Tend();
+  }
   if (core_.budget.Free() >= static_cast<int64_t>(core_.budget.low())) return;
   const uint64_t begin = os::Cycles();
   // More than one block only when unmanaged memory has grown past the limit.
@@ -100,6 +114,7 @@ void Pager::Balance() {
 
 // Evicts the pages of [start, end) that are resident and not pinned.
 PageCount Pager::EvictPages(uint64_t start, uint64_t end) {
+  const ScopedReclaim reclaim;
   PageCount gone = 0;
   const uint64_t last = end / kPageSize;
   for (uint64_t at = start / kPageSize; at < last;) {
@@ -127,6 +142,7 @@ PageCount Pager::EvictAll() {
   for (uint64_t left = core_.blocks.queued(); left > 0; --left) {
     // The lock is let go between blocks, so that VM calls get their turn.
     ScopedSharedLock lock(core_.map_lock);
+    const ScopedReclaim reclaim;
     const BlockIndex block = core_.blocks.TakeOldest(/*spare_wanted=*/false);
     if (block == kNoBlock) break;
     Evictor& evictor = UseMove() ? static_cast<Evictor&>(move_) : wp_;

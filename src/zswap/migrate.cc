@@ -31,7 +31,7 @@ void Zswap::Impl::PrepareMigrator() {
 }
 
 void Zswap::Impl::Migrate(Work* work) {
-  static_cast<Migrator*>(work)->impl->MigrateAll();
+  static_cast<Item*>(work)->impl->MigrateAll();
 }
 
 void Zswap::Impl::MigrateAll() {

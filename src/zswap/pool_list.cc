@@ -188,6 +188,12 @@ PageCount PoolList::Compact(unsigned objects) {
   return pages;
 }
 
+bool PoolList::WantContexts() {
+  bool want = false;
+  ForEach([&](Pool& pool) { want |= pool.WantsContexts(); });
+  return want;
+}
+
 void PoolList::SetUpWanted() {
   ForEach([](Pool& pool) { pool.SetUpWanted(); });
 }

@@ -67,6 +67,7 @@ class PoolList {
   ByteCount metadata_bytes();
   PageCount Compact(unsigned objects);
   // Contexts for CPUs that came later, see Compressor::SetUpWanted.
+  bool WantContexts();
   void SetUpWanted();
   bool AnyDraining() const {
     return draining_.load(std::memory_order_relaxed) != 0;

@@ -101,6 +101,10 @@ class Zswap {
   // again.
   PageCount Compact();
 
+  // To be called now and then, where no lock of the engine is held: has what
+  // came up since done in the background (contexts for CPUs that came later).
+  void Tend();
+
   // Frames plus metadata, the device's included; cheap: for the budget, called
   // on every fault.
   PageCount memory_pages() const;

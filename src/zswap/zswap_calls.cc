@@ -7,6 +7,11 @@
 #include "zswap/zswap_impl.h"
 
 namespace uzswap {
+namespace {
+
+constinit LockClass tender_class{"pool tender"};
+
+}  // namespace
 
 ByteCount Zswap::Impl::MetadataBytes() {
   ByteCount bytes = PageCeil(sizeof(Zswap) + sizeof(Impl)) + buffers.bytes() +
@@ -46,6 +51,11 @@ Status Zswap::Impl::Init(const ZswapConfig& config) {
     return s;
   }
   PrepareMigrator();
+  tender.run = [](Work* work) {
+    static_cast<Item*>(work)->impl->pools.SetUpWanted();
+  };
+  tender.lock_class = &tender_class;
+  tender.impl = this;
   parameters.max_pool_percent = config.max_pool_percent;
   parameters.accept_threshold_percent = config.accept_threshold_percent;
   parameters.Start(config.compressor->name, config.level, config.zpool);
@@ -125,6 +135,10 @@ void Zswap::Rename(Slot from, Slot to) { impl_->Rename(from, to); }
 
 PageCount Zswap::Shrink(PageCount pages) {
   return impl_->Shrink(pages, Impl::Until::kCount);
+}
+
+void Zswap::Tend() {
+  if (impl_->pools.WantContexts()) (void)impl_->worker.Queue(impl_->tender);
 }
 
 PageCount Zswap::Compact() {

@@ -108,15 +108,16 @@ struct Zswap::Impl {
   // nullptr: no backing store. Constant.
   Device* const device;
 
-  // Migration's work item, which must lead back to us.
-  struct Migrator : Work {
+  // A work item, which must lead back to us.
+  struct Item : Work {
     Impl* impl;
   };
 
   // Own synchronisation.
   Worker worker;
   PoolList pools{worker};
-  Migrator migrator{};
+  Item migrator{};
+  Item tender{};
   Parameters parameters;
   EntrySlab slab;
   EntryTable table;
