@@ -201,13 +201,11 @@ void PoolList::SetUpWanted() {
 // ---- fork, checks
 
 void PoolList::LockAll() {
-  switch_mutex_.Lock();
   ForEach([](Pool& pool) { pool.LockAll(); });
 }
 
 void PoolList::UnlockAll() {
   ForEach([](Pool& pool) { pool.UnlockAll(); });
-  switch_mutex_.Unlock();
 }
 
 void PoolList::ResetInChild() {

@@ -77,7 +77,8 @@ class PoolList {
     return slots_[index].references.Sum(Count::kReferences);
   }
 
-  // Around fork, with the worker at rest and nothing else in flight.
+  // Around fork, with the worker at rest and nothing else in flight, a Switch
+  // included.
   void LockAll();
   void UnlockAll();
   void ResetInChild();
