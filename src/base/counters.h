@@ -41,6 +41,20 @@ class PerCpuCounters {
     // locked add to a line that this CPU owns costs a few nanoseconds.
     row.value[Column(counter)].fetch_add(n, std::memory_order_relaxed);
   }
+  // The same in one order with every other such operation, so that a thread
+  // that looks at something else afterwards is seen by whoever changed that and
+  // then takes SumInOrder.
+  void AddInOrder(Enum counter, uint64_t n = 1) {
+    Row& row = rows_[os::CurrentCpu() % kRows];
+    row.value[Column(counter)].fetch_add(n, std::memory_order_seq_cst);
+  }
+  uint64_t SumInOrder(Enum counter) const {
+    uint64_t sum = 0;
+    for (const Row& row : rows_) {
+      sum += row.value[Column(counter)].load(std::memory_order_seq_cst);
+    }
+    return sum;
+  }
   void Subtract(Enum counter, uint64_t n = 1) { Add(counter, uint64_t{0} - n); }
 
   uint64_t Sum(Enum counter) const {

@@ -4,6 +4,10 @@
 // Synchronize, until everybody who could still have seen it has gone. Readers
 // never wait, and count on their own CPU's cache line.
 //
+// What a reader looks at, and what is taken out of sight, must be loaded and
+// stored in sequential order: then either the reader is counted, or it sees the
+// change.
+//
 // Threads: any. Readers may sleep. Signals: blocked, as for a lock, because a
 // reader that is interrupted for ever keeps Synchronize waiting for ever.
 #ifndef UZSWAP_BASE_GRACE_H_
@@ -56,15 +60,10 @@ class Grace {
 
   unsigned Enter() {
     const unsigned phase = phase_.load(std::memory_order_relaxed) & 1;
-    counts_.Add(EnteredIn(phase));
-    // What is read in the section is read after the entry can be seen.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    counts_.AddInOrder(EnteredIn(phase));
     return phase;
   }
-  void Leave(unsigned phase) {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    counts_.Add(LeftIn(phase));
-  }
+  void Leave(unsigned phase) { counts_.AddInOrder(LeftIn(phase)); }
   bool IsEmpty(unsigned phase) const;
   void WaitEmpty(unsigned phase) const;
 

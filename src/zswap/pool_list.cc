@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "zswap/pool_list.h"
 
+#include "zswap/test_hooks.h"
+
 namespace uzswap {
 
 constinit LockClass PoolList::lock_class_{"pools"};
@@ -92,8 +94,9 @@ void PoolList::MakeCurrent(unsigned index) {
     draining_.fetch_sub(1, std::memory_order_relaxed);
   }
   slots_[index].state.store(State::kCurrent, std::memory_order_release);
-  current_.store(index, std::memory_order_release);
+  current_.store(index, std::memory_order_seq_cst);
   draining_.fetch_add(1, std::memory_order_relaxed);
+  ++slots_[old].demotions;
   slots_[old].state.store(State::kDraining, std::memory_order_seq_cst);
 }
 
@@ -101,7 +104,7 @@ void PoolList::MakeCurrent(unsigned index) {
 
 PoolIndex PoolList::Acquire(unsigned entries) {
   const Grace::Reader reader(grace_);
-  const unsigned index = current_.load(std::memory_order_acquire);
+  const unsigned index = current_.load(std::memory_order_seq_cst);
   slots_[index].references.Add(Count::kReferences, entries);
   return static_cast<PoolIndex>(index);
 }
@@ -109,11 +112,10 @@ PoolIndex PoolList::Acquire(unsigned entries) {
 void PoolList::Drop(PoolIndex index) {
   Slot& slot = slots_[index];
   // After the count the pool may be gone, but its slot is not.
-  slot.references.Subtract(Count::kReferences);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (slot.state.load(std::memory_order_relaxed) != State::kDraining) return;
+  slot.references.AddInOrder(Count::kReferences, ~uint64_t{0});
+  if (slot.state.load(std::memory_order_seq_cst) != State::kDraining) return;
   // Of two that drop the last two, one at least sees both gone.
-  if (slot.references.Sum(Count::kReferences) == 0) {
+  if (slot.references.SumInOrder(Count::kReferences) == 0) {
     (void)worker_.Queue(reaper_);
   }
 }
@@ -125,11 +127,17 @@ void PoolList::Reap(Work* work) {
 }
 
 void PoolList::DestroyEmpty() {
+  uint32_t since[kMax];
+  {
+    ScopedLock lock(mutex_);
+    for (unsigned i = 0; i < kMax; ++i) since[i] = slots_[i].demotions;
+  }
   // Stores that saw a pool while it was current have counted themselves.
   grace_.Synchronize();
+  HookAfterGrace();
   uint32_t dying = 0;
   for (unsigned i = 0; i < kMax; ++i) {
-    if (MakeDying(i)) dying |= uint32_t{1} << i;
+    if (MakeDying(i, since[i])) dying |= uint32_t{1} << i;
   }
   if (dying == 0) return;
   // Whoever walks the list has seen the last of them.
@@ -144,14 +152,17 @@ void PoolList::DestroyEmpty() {
   }
 }
 
-bool PoolList::MakeDying(unsigned index) {
+// A pool that was revived and left again after `since` may have been seen by a
+// store that is not counted yet.
+bool PoolList::MakeDying(unsigned index, uint32_t since) {
   ScopedLock lock(mutex_);
   Slot& slot = slots_[index];
   if (slot.state.load(std::memory_order_relaxed) != State::kDraining ||
-      slot.references.Sum(Count::kReferences) != 0) {
+      slot.demotions != since ||
+      slot.references.SumInOrder(Count::kReferences) != 0) {
     return false;
   }
-  slot.state.store(State::kDying, std::memory_order_release);
+  slot.state.store(State::kDying, std::memory_order_seq_cst);
   draining_.fetch_sub(1, std::memory_order_relaxed);
   return true;
 }
@@ -163,7 +174,7 @@ void PoolList::ForEach(F f) {
   const Grace::Reader reader(grace_);
   const unsigned end = end_.load(std::memory_order_acquire);
   for (unsigned i = 0; i < end; ++i) {
-    const State state = slots_[i].state.load(std::memory_order_acquire);
+    const State state = slots_[i].state.load(std::memory_order_seq_cst);
     if (state == State::kCurrent || state == State::kDraining) {
       f(slots_[i].pool);
     }

@@ -10,8 +10,9 @@
 // - A pool is destroyed by the worker, which may sleep, never where a fault is
 //   served; and after a grace period, in which everybody leaves who saw it.
 // - Being referenced is counted on each CPU. A sum is only zero for good when
-//   no new reference can come, so it is looked at only while the pool drains
-//   and after a grace period since it was current.
+//   no new reference can come, so it is looked at only when the pool has been
+//   draining for a whole grace period: one that was revived meanwhile and left
+//   again has to wait for the next.
 // - Set-up happens before the list is touched: when it fails, nothing changed.
 #ifndef UZSWAP_ZSWAP_POOL_LIST_H_
 #define UZSWAP_ZSWAP_POOL_LIST_H_
@@ -90,6 +91,7 @@ class PoolList {
   struct Slot {
     Pool pool;
     std::atomic<State> state{State::kFree};
+    uint32_t demotions = 0;  // times it stopped being current; by mutex_
     PerCpuCounters<Count> references;
   };
 
@@ -100,7 +102,7 @@ class PoolList {
 
   static void Reap(Work* work);
   void DestroyEmpty();
-  bool MakeDying(unsigned index);
+  bool MakeDying(unsigned index, uint32_t since);
   unsigned FindAlive(const PoolKind& kind) UZSWAP_REQUIRES(mutex_);
   unsigned TakeFree() UZSWAP_REQUIRES(mutex_);
   void MakeCurrent(unsigned index) UZSWAP_REQUIRES(mutex_);

@@ -12,6 +12,7 @@ struct ZswapTestHooks {
   void (*after_select)(Slot slot);   // victim chosen, not yet claimed
   void (*before_finish)(Slot slot);  // on the device, table not yet told
   bool (*no_entry)();                // true: Store gets no entry
+  void (*after_grace)();  // the reaper is about to look for the empty
 };
 
 #ifdef UZSWAP_TEST_HOOKS
@@ -25,7 +26,11 @@ inline void HookBeforeFinish(Slot slot) {
 inline bool HookNoEntry() {
   return zswap_test_hooks.no_entry && zswap_test_hooks.no_entry();
 }
+inline void HookAfterGrace() {
+  if (zswap_test_hooks.after_grace) zswap_test_hooks.after_grace();
+}
 #else
+inline void HookAfterGrace() {}
 inline void HookAfterSelect(Slot) {}
 inline void HookBeforeFinish(Slot) {}
 inline bool HookNoEntry() { return false; }
