@@ -19,6 +19,7 @@ namespace {
 constexpr unsigned kPoolPercent = 50;
 constexpr unsigned kPoolPercentAlone = 80;
 constexpr unsigned kAcceptPercent = 90;
+constexpr const char* kDefaultCompressor = "lz4";
 constexpr uint64_t kBackingFactor = 16;
 // What pages need to come and go in, above everything that is fixed.
 constexpr uint64_t kRoomBytes = uint64_t{4} << 20;
@@ -29,12 +30,14 @@ struct Why {
   char* text;
   size_t bytes;
 
+  void Note(Line& line) const {
+    if (text == nullptr || bytes == 0) return;
+    const size_t n = std::min(bytes - 1, line.size());
+    memcpy(text, line.c_str(), n);
+    text[n] = '\0';
+  }
   Status Say(int error, Line& line) const {
-    if (text != nullptr && bytes > 0) {
-      const size_t n = std::min(bytes - 1, line.size());
-      memcpy(text, line.c_str(), n);
-      text[n] = '\0';
-    }
+    Note(line);
     return Status::Error(error);
   }
 };
@@ -68,7 +71,8 @@ Status CheckConfig(const uzswap_config& config, const Why& why) {
 Result<const uzswap_compressor*> FindCompressor(const uzswap_config& config,
                                                 const Why& why) {
   registry::RegisterBuiltins();
-  const char* name = config.compressor == nullptr ? "lz4" : config.compressor;
+  const char* name =
+      config.compressor == nullptr ? kDefaultCompressor : config.compressor;
   const Result<const uzswap_compressor*> found =
       registry::Find(name, config.plugin_dir);
   if (found.ok()) return found;
@@ -124,6 +128,33 @@ Status OpenPager(const uzswap_config& config, const Why& why,
   return why.Say(s.error(), line);
 }
 
+// A level that it does not have is the user's mistake, and said; what goes
+// wrong otherwise when a compressor is set up is not
+// (zswap_pool_create_fallback).
+bool MayFallBack(const ZswapConfig& failed, int error) {
+  const uzswap_compressor* plain =
+      registry::Find(kDefaultCompressor, nullptr).value();
+  const bool level_given = failed.level != UZSWAP_COMPRESSOR_DEFAULT_LEVEL;
+  return failed.compressor != plain && error != ENOENT &&
+         !(error == EINVAL && level_given);
+}
+
+Result<Zswap*> CreateOrFallBack(const ZswapConfig& wanted, const Why& why) {
+  const Result<Zswap*> first = Zswap::Create(wanted);
+  if (first.ok() || !MayFallBack(wanted, first.error())) return first;
+  ZswapConfig plain = wanted;
+  plain.compressor = registry::Find(kDefaultCompressor, nullptr).value();
+  plain.level = UZSWAP_COMPRESSOR_DEFAULT_LEVEL;
+  const Result<Zswap*> second = Zswap::Create(plain);
+  if (!second.ok()) return first;
+  Line line;
+  line << "compressor \"" << wanted.compressor->name
+       << "\" could not be set up (error " << first.error() << "); "
+       << kDefaultCompressor << " is used instead";
+  why.Note(line);
+  return second;
+}
+
 Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
                  const Why& why, Instance* opened) {
   const unsigned percent =
@@ -140,7 +171,7 @@ Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
       .accept_threshold_percent = config.accept_threshold_percent == 0
                                       ? kAcceptPercent
                                       : config.accept_threshold_percent};
-  const Result<Zswap*> created = Zswap::Create(zswap);
+  const Result<Zswap*> created = CreateOrFallBack(zswap, why);
   if (created.ok()) {
     opened->zswap = created.value();
     return kOk;

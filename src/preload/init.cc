@@ -11,6 +11,7 @@
 #include "preload/chaos.h"
 #include "preload/control.h"
 #include "preload/handlers.h"
+#include "preload/libc_start.h"
 #include "preload/patch.h"
 #include "preload/report.h"
 #include "preload/settings.h"
@@ -43,6 +44,13 @@ void Refuse(const Settings& settings, const char* why) {
   Log(line);
 }
 
+void LogIfAny(const char* sentence) {
+  if (*sentence == '\0') return;
+  Line line;
+  line << sentence;
+  Log(line);
+}
+
 void Start(int argc, char** argv, char** environment) {
   Settings settings;
   if (!ReadSettings(environment, &settings)) return;
@@ -51,11 +59,16 @@ void Start(int argc, char** argv, char** environment) {
     Refuse(settings, "this processor has no XSAVE, which uzswap needs");
     return;
   }
+  if (settings.config.plugin_dir != nullptr) {
+    InitialiseLibc(argc, argv, environment);
+  }
   char why[256] = "";
   if (uzswap_open(&settings.config, why, sizeof(why)) != 0) {
     Refuse(settings, why);
     return;
   }
+  // Once, not by each process of the run.
+  if (settings.root == static_cast<uint64_t>(os::ProcessId())) LogIfAny(why);
   ThreadBlock* block = NewThreadBlock();
   if (block == nullptr) {
     Refuse(settings, "no memory for the signal stack of the first thread");
