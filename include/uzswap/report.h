@@ -45,7 +45,9 @@ struct uzswap_record {
   uint32_t sites_known;
   struct uzswap_stats stats;
   char compressors[256]; /* that it knows, blanks between, terminated */
-  uint32_t seen;         /* uzswap_control.sequence up to which all was taken */
+  char used[160]; /* compressors that were current, in the order of their first
+                     use, as values of the parameter, blanks between */
+  uint32_t seen;  /* uzswap_control.sequence up to which all was taken */
   uint32_t reserved;
   struct uzswap_parameter_state parameter[UZSWAP_PARAMETERS];
 };

@@ -93,6 +93,9 @@ struct uzswap_stats {
   uint64_t device_write_fail, device_read_fail, pool_limit_exceeded;
   uint64_t evict_method; /* in use: enum uzswap_evict_method */
   uint64_t compressed_bytes_in, compressed_bytes_out; /* ratio, all stores */
+  uint64_t pools;          /* now: the current one and those that drain */
+  uint64_t pool_switches;  /* times another pool became current */
+  uint64_t migrated_pages; /* moved to the current pool in the background */
 };
 
 /* Opens the one instance of this process. It installs no signal handler and
@@ -102,7 +105,9 @@ struct uzswap_stats {
  * or forbidden. -EOPNOTSUPP: the kernel's userfaultfd cannot do what is needed
  * (SIGBUS and write-protect, Linux 5.7). -ENOMEM: no memory, or memory_limit is
  * below what can work. Others: what opening `backing` said.
- * `why` (may be NULL) receives a sentence for the user, always terminated. */
+ * A compressor that is known but cannot be set up is replaced by the default
+ * one. `why` (may be NULL) receives a sentence for the user, always terminated;
+ * after success it is empty, or names such a replacement. */
 UZSWAP_API int uzswap_open(const struct uzswap_config* config, char* why,
                            size_t why_bytes);
 /* Brings nothing back: only for a process without managed memory. */
@@ -194,6 +199,20 @@ UZSWAP_API int uzswap_set_parameter(const char* name, const char* value);
  * -ENOSPC: bytes is too small (UZSWAP_PARAMETER_BYTES always does). */
 UZSWAP_API int uzswap_get_parameter(const char* name, char* value,
                                     size_t bytes);
+/* A switch of the compressor leaves work that is done in the background, on a
+ * thread that lives as long as the work. These may sleep: not to be called in a
+ * handler that interrupted uzswap, nor with a lock held that a fault needs.
+ *
+ * Does what is left and found no thread (a limit, a fork): by a thread, else
+ * here. Cheap if there is nothing: to be called now and then. */
+UZSWAP_API void uzswap_run_work(void);
+/* Returns when there is neither work nor a thread. For what the kernel refuses
+ * to processes with threads. */
+UZSWAP_API void uzswap_finish_work(void);
+/* The same, and no thread is ever started again, also not in forked children:
+ * for a process whose seccomp filter may forbid clone. */
+UZSWAP_API void uzswap_forbid_threads(void);
+
 /* The names that the parameter `compressor` can have, with blanks between,
  * terminated; what does not fit is left out. Complete once uzswap_open has
  * succeeded. */

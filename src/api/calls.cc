@@ -152,6 +152,26 @@ int uzswap_child_after_fork(void) {
   return i == nullptr ? 0 : Return(i->pager.ChildAfterFork());
 }
 
+void uzswap_run_work(void) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  if (i != nullptr) i->zswap->RunStrandedWork();
+}
+
+void uzswap_finish_work(void) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  if (i != nullptr) i->zswap->FlushWork();
+}
+
+void uzswap_forbid_threads(void) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  if (i == nullptr) return;
+  i->zswap->ForbidThreads();
+  i->zswap->FlushWork();
+}
+
 size_t uzswap_evict_all(void) {
   SignalsBlocked blocked;
   Instance* i = GetInstance();
@@ -192,6 +212,9 @@ void uzswap_get_stats(struct uzswap_stats* stats) {
   stats->pool_limit_exceeded = z.pool_limit_exceeded;
   stats->compressed_bytes_in = z.compressed_bytes_in;
   stats->compressed_bytes_out = z.compressed_bytes_out;
+  stats->pools = z.pools;
+  stats->pool_switches = z.pool_switches;
+  stats->migrated_pages = z.migrated_pages;
 }
 
 size_t uzswap_descriptors(int* fds, size_t capacity) {

@@ -71,7 +71,7 @@ Status RawThread::MapOnce() {
 }
 
 Status RawThread::Start(Entry entry, void* argument) {
-  Join();
+  AwaitMemory();
   UZSWAP_RETURN_IF_ERROR(MapOnce());
   // The thread before left its thread-locals; these must be zero again.
   UZSWAP_RETURN_IF_ERROR(os::Drop(memory_ + kPageSize, kBytes - kPageSize));
@@ -87,10 +87,22 @@ Status RawThread::Start(Entry entry, void* argument) {
   const uint64_t mask = os::BlockSignals();
   const long r = uzswap_raw_clone(kFlags, begin, &tid_, &tid_, thread_pointer);
   os::RestoreSignals(mask);
+  if (r > 0) last_tid_ = static_cast<uint32_t>(r);
   return Status::FromReturn(r);
 }
 
 void RawThread::Join() const {
+  AwaitMemory();
+  if (last_tid_ == 0) return;
+  // Bounded, for the number may be another thread's by now.
+  const int process = os::ProcessId();
+  for (int i = 0; i < 10000; ++i) {
+    if (os::Syscall(SYS_tgkill, process, last_tid_, 0) < 0) return;
+    os::Yield();
+  }
+}
+
+void RawThread::AwaitMemory() const {
   for (bool waited = false;; waited = true) {
     const uint32_t tid = tid_.load(std::memory_order_acquire);
     if (tid == 0) {

@@ -17,8 +17,9 @@
 
 namespace uzswap {
 
-// Invariant: tid_ is not 0 from the start of a thread until the kernel has
-// ended it, after its last instruction; only then is its memory touched.
+// Invariant: tid_ is not 0 from the start of a thread until after its last
+// instruction; only then is its memory touched. The kernel counts it among the
+// threads of the process for a moment longer.
 class RawThread {
  public:
   static constexpr size_t kStackBytes = 256 * 1024;
@@ -40,14 +41,19 @@ class RawThread {
   // Joins and gives the memory back.
   void Release();
   // In the child after fork, where the thread does not exist.
-  void ResetInChild() { tid_.store(0, std::memory_order_relaxed); }
+  void ResetInChild() {
+    tid_.store(0, std::memory_order_relaxed);
+    last_tid_ = 0;
+  }
 
  private:
   Status MapOnce();
+  void AwaitMemory() const;
 
   char* memory_ = nullptr;
   // Set by the kernel, cleared and woken by it at the very end of the thread.
   mutable std::atomic<uint32_t> tid_{0};
+  uint32_t last_tid_ = 0;
 };
 
 }  // namespace uzswap

@@ -22,6 +22,15 @@ void Worker::SetStarter(Starter function) {
   starter.store(function, std::memory_order_release);
 }
 
+void Worker::BindToProcess() {
+  process_.store(os::ProcessId(), std::memory_order_relaxed);
+}
+
+bool Worker::InOtherProcess() const {
+  const int process = process_.load(std::memory_order_relaxed);
+  return process != 0 && process != os::ProcessId();
+}
+
 bool Worker::Queue(Work& work) {
   bool start = false;
   {
@@ -40,6 +49,8 @@ bool Worker::ClaimThreadStart() {
   // No thread is started between PrepareFork and the fork: a child would find
   // it half made.
   if (runner_ != Runner::kNone || queue_.empty() || forks_ != 0) return false;
+  if (threads_forbidden_.load(std::memory_order_relaxed)) return false;
+  if (InOtherProcess()) return false;
   runner_ = Runner::kThread;
   return true;
 }
@@ -62,9 +73,20 @@ void Worker::RunPending() {
   {
     ScopedLock lock(mutex_);
     if (runner_ != Runner::kNone || queue_.empty() || forks_ != 0) return;
+    if (InOtherProcess()) return;
     runner_ = Runner::kCaller;
   }
   RunAll(Runner::kCaller);
+}
+
+void Worker::RunStranded() {
+  bool start = false;
+  {
+    ScopedLock lock(mutex_);
+    start = ClaimThreadStart();
+  }
+  if (start) StartThread();
+  RunPending();  // does nothing if there is a thread
 }
 
 void Worker::RunAll(Runner runner) {
@@ -222,6 +244,7 @@ void Worker::ChildAfterFork() UZSWAP_NO_THREAD_SAFETY_ANALYSIS {
   mutex_.ResetInChild();
   fork_locker_tid_.store(0, std::memory_order_relaxed);
   forks_.store(0, std::memory_order_relaxed);
+  if (process_.load(std::memory_order_relaxed) != 0) BindToProcess();
   if (current_ != nullptr && !current_->queued) {
     current_->queued = true;
     current_->ticket = current_ticket_;

@@ -52,6 +52,14 @@ class Worker {
   bool Queue(Work& work) UZSWAP_EXCLUDES(mutex_);
   // Runs what is queued on this thread, unless somebody is at it already.
   void RunPending() UZSWAP_EXCLUDES(mutex_);
+  // Sees to it that what is queued is run: by a thread, else by this one. For
+  // work that found no thread when it was queued. Cheap if there is none.
+  void RunStranded() UZSWAP_EXCLUDES(mutex_);
+  // No thread is started from now on, also not in forked children.
+  void ForbidThreads() { threads_forbidden_.store(true); }
+  // The caller's process is the one that work is done in. A vfork child shares
+  // our memory, but its threads end with it: what it queues waits for us.
+  void BindToProcess();
 
   // These sleep; not to be called by an item that runs on this worker (Cancel
   // may be, for another item).
@@ -100,6 +108,7 @@ class Worker {
   bool Unfinished(const Work& work, uint64_t ticket) const
       UZSWAP_REQUIRES(mutex_);
   bool ClaimThreadStart() UZSWAP_REQUIRES(mutex_);
+  bool InOtherProcess() const;
   void ParkWhileForking() UZSWAP_REQUIRES(mutex_);
   // A condition variable: Wait returns after a Changed, or earlier.
   void Wait() UZSWAP_REQUIRES(mutex_);
@@ -122,6 +131,8 @@ class Worker {
   std::atomic<uint32_t> changes_{0};
   std::atomic<int> runner_tid_{0};       // 0: it has not begun to run
   std::atomic<int> fork_locker_tid_{0};  // holds mutex_ from LockForFork on
+  std::atomic<int> process_{0};          // 0: any
+  std::atomic<bool> threads_forbidden_{false};
   RawThread thread_;  // its Start belongs to who set runner_ to kThread
 };
 

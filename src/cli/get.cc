@@ -77,6 +77,14 @@ std::string Process(const Json& process) {
       Line("in memory", FormatSize(Stat(process, "resident_bytes")) + " of " +
                             FormatSize(Stat(process, "memory_limit")));
   text += Line("pool", Pool(process));
+  // More than one: after a switch, until the old ones are empty.
+  if (Stat(process, "pool_switches") > 0) {
+    text += Line("pools", FormatCount(Stat(process, "pools")) + " alive; " +
+                              FormatCount(Stat(process, "pool_switches")) +
+                              " switches, " +
+                              FormatCount(Stat(process, "migrated_pages")) +
+                              " pages migrated");
+  }
   return text +
          Line("faults", FormatCount(Stat(process, "faults")) + ", pages out " +
                             FormatCount(Stat(process, "pages_out")) + ", in " +

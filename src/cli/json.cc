@@ -54,6 +54,8 @@ Json RecordJson(const uzswap_record& record) {
           {"calls_unlisted", record.calls_unlisted},
           {"sites_patched", record.sites_patched},
           {"sites_known", record.sites_known},
+          {"compressor", CompressorAtEnd(record)},
+          {"compressors_used", CompressorsUsed({record})},
           {"stats", StatsJson(record.stats)}};
 }
 
@@ -102,6 +104,7 @@ std::string ToJson(const RunResult& run) {
   json["signal"] = killed ? Json(WTERMSIG(run.wait_status)) : Json();
   json["seconds"] = run.seconds;
   json["settings"] = SettingsJson(run.options);
+  json["compressors_used"] = CompressorsUsed(run.records);
   json["totals"] = StatsJson(Totals(run.records));
   json["processes_lost"] = run.records_lost;
   json["processes"] = Json::array();

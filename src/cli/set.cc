@@ -61,7 +61,15 @@ std::string Explain(const Json& reply, const Json& process,
            "give another";
   }
   if (error == EINVAL && !is_name) return "give Y or N";
+  if (error == ENOSPC) {
+    return "too many compressors at a time still have pages in it; give the "
+           "old ones time to empty, or go back to one of them";
+  }
+  if (error == ENOMEM) return "there is no memory to set it up";
   if (error == ENODEV) return "it has no pool; set a compressor that works";
+  if (name == "compressor") {
+    return std::string("it could not be set up: ") + std::strerror(error);
+  }
   return std::strerror(error);
 }
 

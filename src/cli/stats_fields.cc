@@ -57,6 +57,9 @@ constexpr StatsField kFields[] = {
     ONE(evict_method),
     SUM(compressed_bytes_in),
     SUM(compressed_bytes_out),
+    SUM(pools),
+    SUM(pool_switches),
+    SUM(migrated_pages),
 };
 
 #undef SUM

@@ -7,7 +7,9 @@
 #include <cmath>
 #include <cstring>
 #include <set>
+#include <sstream>
 
+#include "cli/control.h"
 #include "cli/size.h"
 #include "cli/stats_fields.h"
 
@@ -69,9 +71,25 @@ std::string Memory(const uzswap_stats& stats) {
   return text;
 }
 
-std::string Compressed(const uzswap_stats& totals, const Options& options) {
+// "zstd:3, before lz4 copy" or "zstd:3, before 5 others": the last one of the
+// largest process, and what any process used besides.
+std::string CompressorNames(const RunResult& run) {
+  const std::string last = CompressorAtEnd(Largest(run.records));
+  if (last.empty()) return run.options.compressor;
+  std::vector<std::string> others = CompressorsUsed(run.records);
+  std::erase(others, last);
+  if (others.empty()) return last;
+  if (others.size() > 3) {
+    return last + ", before " + std::to_string(others.size()) + " others";
+  }
+  std::string text = last + ", before";
+  for (const std::string& name : others) text += " " + name;
+  return text;
+}
+
+std::string Compressed(const uzswap_stats& totals, const RunResult& run) {
   if (totals.pages_out == 0) return "nothing: everything fitted";
-  std::string text = options.compressor;
+  std::string text = CompressorNames(run);
   if (totals.compressed_bytes_out > 0) {
     text += ", ratio " +
             OneDecimal(static_cast<double>(totals.compressed_bytes_in) /
@@ -184,6 +202,30 @@ uzswap_stats Totals(const std::vector<uzswap_record>& records) {
   return totals;
 }
 
+std::string CompressorAtEnd(const uzswap_record& record) {
+  for (unsigned i = 0; i < UZSWAP_PARAMETERS; ++i) {
+    if (std::strcmp(kParameterNames[i], "compressor") != 0) continue;
+    const char* const value = record.parameter[i].value;
+    return std::string(value, strnlen(value, UZSWAP_PARAMETER_BYTES));
+  }
+  return {};
+}
+
+std::vector<std::string> CompressorsUsed(
+    const std::vector<uzswap_record>& records) {
+  std::vector<std::string> all;
+  for (const uzswap_record& record : records) {
+    std::istringstream words(
+        std::string(record.used, strnlen(record.used, sizeof(record.used))));
+    for (std::string word; words >> word;) {
+      if (std::find(all.begin(), all.end(), word) == all.end()) {
+        all.push_back(word);
+      }
+    }
+  }
+  return all;
+}
+
 std::string DescribeEnd(int wait_status) {
   if (!WIFSIGNALED(wait_status)) {
     return "exit status " + std::to_string(WEXITSTATUS(wait_status));
@@ -214,7 +256,7 @@ std::string Summarize(const RunResult& run) {
                                std::to_string(largest.pid) + ")");
   }
   lines.Add(processes > 1 ? "its memory" : "memory", Memory(largest.stats));
-  lines.Add("compressed", Compressed(totals, run.options));
+  lines.Add("compressed", Compressed(totals, run));
   if (totals.pages_out > 0) AddTraffic(run, totals, &lines);
   AddWarnings(run, totals, &lines);
   return lines.text_;

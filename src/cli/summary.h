@@ -34,6 +34,11 @@ struct RunResult {
 // Sums over all processes (peaks: the highest), for the totals.
 uzswap_stats Totals(const std::vector<uzswap_record>& records);
 
+// As values of the parameter; what any of them used, in order of first use.
+std::string CompressorAtEnd(const uzswap_record& record);
+std::vector<std::string> CompressorsUsed(
+    const std::vector<uzswap_record>& records);
+
 // "exit status 0", "killed by signal 9 (Killed)".
 std::string DescribeEnd(int wait_status);
 

@@ -49,6 +49,11 @@ class Budget {
     return resident() + staged() + Engine() + unmanaged();
   }
 
+  // What evicting needs is left alone.
+  bool HasRoomToMigrate() const {
+    return Free() >= static_cast<int64_t>(kMin + Zswap::kMigrationFrames);
+  }
+
   // Takes `pages` if `keep` remain free.
   bool TryReserve(PageCount pages, PageCount keep) {
     resident_.fetch_add(pages, std::memory_order_relaxed);

@@ -66,6 +66,11 @@ Status Pager::Open(uzswap_evict_method method, const char** what) {
 void Pager::Start(PageCount limit, Zswap* zswap) {
   core_.zswap = zswap;
   core_.budget.Start(limit, zswap);
+  zswap->SetMigrationRoom(
+      [](const void* budget) {
+        return static_cast<const Budget*>(budget)->HasRoomToMigrate();
+      },
+      &core_.budget);
   staging_target_ = std::clamp<PageCount>(limit / 32, 2 * kBlockPages, 2048);
   start_ns_ = os::MonotonicNs();
   start_cycles_ = os::Cycles();

@@ -103,7 +103,10 @@ void Pager::Balance() {
     core_.budget.Measure();
     core_.zswap->Tend();
   }
-  if (core_.budget.Free() >= static_cast<int64_t>(core_.budget.low())) return;
+  if (core_.budget.Free() >= static_cast<int64_t>(core_.budget.low())) {
+    core_.zswap->ContinueMigration();
+    return;
+  }
   const uint64_t begin = os::Cycles();
   // More than one block only when unmanaged memory has grown past the limit.
   for (int i = 0; i < kFutile; ++i) {

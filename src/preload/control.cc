@@ -45,7 +45,38 @@ void Acknowledge(unsigned index, uint32_t sequence, int error) {
       .store(sequence, std::memory_order_release);
 }
 
+bool HasWord(const char* words, const char* word) {
+  const size_t bytes = strlen(word);
+  for (const char* at = words; *at != '\0';) {
+    size_t n = 0;
+    while (at[n] != ' ' && at[n] != '\0') ++n;
+    if (n == bytes && memcmp(at, word, n) == 0) return true;
+    at += at[n] == ' ' ? n + 1 : n;
+  }
+  return false;
+}
+
+// After every change, since two can come at once. What does not fit is left
+// out.
+void NoteCompressor() {
+  uzswap_record* record = OwnRecord();
+  char value[UZSWAP_PARAMETER_BYTES];
+  if (record == nullptr ||
+      uzswap_get_parameter("compressor", value, sizeof(value)) != 0 ||
+      HasWord(record->used, value)) {
+    return;
+  }
+  const size_t used = strlen(record->used);
+  const size_t bytes = strlen(value);
+  const size_t at = used == 0 ? 0 : used + 1;
+  if (at + bytes >= sizeof(record->used)) return;
+  // Terminated at every moment: it is read while it is written.
+  memcpy(record->used + at, value, bytes);
+  if (used != 0) record->used[used] = ' ';
+}
+
 void PublishValues() {
+  NoteCompressor();
   uzswap_record* record = OwnRecord();
   if (record == nullptr) return;
   for (unsigned i = 0; i < UZSWAP_PARAMETERS; ++i) {
@@ -80,6 +111,7 @@ bool TakeAll(uint32_t newest) {
     }
     if (next == UZSWAP_PARAMETERS) return true;
     const int error = uzswap_set_parameter(kNames[next], request.value);
+    NoteCompressor();
     taken[next] = request.sequence;
     Acknowledge(next, request.sequence, -error);
   }
@@ -89,6 +121,8 @@ bool TakeAll(uint32_t newest) {
 void TakeOwned() {
   const uint32_t newest = control_newest->load(std::memory_order_acquire);
   if (!TakeAll(newest)) return;
+  // Where no thread can be made, pools drain here or nowhere.
+  uzswap_run_work();
   PublishValues();
   PublishReport(UZSWAP_RECORD_LIVE);
   uzswap_record* record = OwnRecord();

@@ -65,9 +65,18 @@ int64_t Lasting(const SyscallFrame& frame, uint64_t bytes) {
   return Ordinary(frame);
 }
 
+// The kernel refuses some calls to a process with threads, and a filter of the
+// program's may kill it for making one: ours is not to be noticed.
+int64_t WithoutOurThread(const SyscallFrame& frame, bool for_ever) {
+  // In a vfork child it is another process's.
+  if (OwnsReport()) FinishWorkSavingVectors(for_ever);
+  return Ordinary(frame);
+}
+
 int64_t Prctl(const SyscallFrame& frame) {
   // Two masters cannot dispatch one thread's calls.
   if (frame.rdi == kSetSyscallUserDispatch) return -EINVAL;
+  if (frame.rdi == PR_SET_SECCOMP) return WithoutOurThread(frame, true);
   return Ordinary(frame);
 }
 
@@ -80,6 +89,13 @@ bool Special(SyscallFrame& frame, int64_t* result) {
       return DescriptorCall(frame, result);
     case SYS_prctl:
       *result = Prctl(frame);
+      return true;
+    case SYS_seccomp:
+      *result = WithoutOurThread(frame, /*for_ever=*/true);
+      return true;
+    case SYS_unshare:
+    case SYS_setns:
+      *result = WithoutOurThread(frame, /*for_ever=*/false);
       return true;
     case SYS_set_tid_address:
       *result = Lasting(frame, sizeof(int));

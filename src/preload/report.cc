@@ -95,6 +95,7 @@ void PublishReport(uzswap_record_state state) {
 void PublishNowAndThen() {
   if (events.fetch_add(1, std::memory_order_relaxed) % kEventsBetween == 0) {
     PublishReport(UZSWAP_RECORD_LIVE);
+    uzswap_run_work();
   }
 }
 

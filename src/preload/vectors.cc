@@ -45,6 +45,18 @@ void PrepareForkSavingVectors() {
   (void)uzswap_call_saving_vectors(&Prepare, nullptr);
 }
 
+void FinishWorkSavingVectors(bool for_ever) {
+  const auto finish = [](void* forbid) -> int64_t {
+    if (*static_cast<bool*>(forbid)) {
+      uzswap_forbid_threads();
+    } else {
+      uzswap_finish_work();
+    }
+    return 0;
+  };
+  (void)uzswap_call_saving_vectors(finish, &for_ever);
+}
+
 int ChildAfterForkSavingVectors() {
   return static_cast<int>(uzswap_call_saving_vectors(&Child, nullptr));
 }

@@ -24,6 +24,8 @@ bool MeasureVectors();
 // uzswap_prepare_fork and uzswap_child_after_fork.
 void PrepareForkSavingVectors();
 int ChildAfterForkSavingVectors();
+// uzswap_finish_work, or uzswap_forbid_threads.
+void FinishWorkSavingVectors(bool for_ever);
 
 }  // namespace uzswap::preload
 

@@ -10,8 +10,9 @@ namespace uzswap {
 namespace {
 
 // Entries between two points at which a fork can happen, and after which the
-// old pool's holes are closed, so that the two together stay small.
-constexpr unsigned kAtOnce = 64;
+// old pool's holes are closed, so that the two together stay small. What they
+// grow into is at most what was asked for.
+constexpr unsigned kAtOnce = Zswap::kMigrationFrames;
 
 constinit LockClass migrator_class{"migration"};
 
@@ -20,8 +21,27 @@ constinit LockClass migrator_class{"migration"};
 Status Zswap::Impl::SwitchPool(const PoolKind& kind) {
   UZSWAP_RETURN_IF_ERROR(pools.Switch(kind));
   events.Add(Event::pool_switches);
-  if (pools.AnyDraining()) (void)worker.Queue(migrator);
+  if (pools.AnyDraining()) StartMigration();
   return kOk;
+}
+
+// From the first entry on, also if one is going on: what that has passed may
+// have to be moved once more.
+void Zswap::Impl::StartMigration() {
+  migration_restarts.fetch_add(1, std::memory_order_relaxed);
+  migration_waits.store(false, std::memory_order_relaxed);
+  (void)worker.Queue(migrator);
+}
+
+void Zswap::Impl::ContinueMigration() {
+  if (!migration_waits.load(std::memory_order_relaxed)) return;
+  if (!HasRoom() || pools.total_pages() > limit.accept()) return;
+  migration_waits.store(false, std::memory_order_relaxed);
+  (void)worker.Queue(migrator);
+}
+
+bool Zswap::Impl::HasRoom() const {
+  return has_room == nullptr || has_room(room_argument);
 }
 
 void Zswap::Impl::PrepareMigrator() {
@@ -34,25 +54,39 @@ void Zswap::Impl::Migrate(Work* work) {
   static_cast<Item*>(work)->impl->MigrateAll();
 }
 
+// A pool that only shrinks may always go on: that is how room is made. One that
+// grows (a compressor that packs less) stops at the limits and waits until the
+// pager has made room.
 void Zswap::Impl::MigrateAll() {
+  const PageCount before = PoolPages();
+  const uint32_t restarts = migration_restarts.load(std::memory_order_relaxed);
+  if (restarts != migration_restarts_seen) migrate_at = 1;
+  migration_restarts_seen = restarts;
   const uint64_t end = slab.end();
-  unsigned moved = 0;
-  for (uint64_t i = 1; i < end && pools.AnyDraining(); ++i) {
+  unsigned tried = 0;
+  for (; migrate_at < end && pools.AnyDraining(); ++migrate_at) {
     {
       const PageBuffers::Holder buffer(buffers);
-      const EntryIndex index{static_cast<uint32_t>(i)};
-      if (!MigrateOne(index, buffer.page())) continue;
+      const EntryIndex index{static_cast<uint32_t>(migrate_at)};
+      const Migrated r = MigrateOne(index, buffer.page());
+      if (r == Migrated::kNotThere) continue;
+      if (r == Migrated::kYes) events.Add(Event::migrated_pages);
     }
-    events.Add(Event::migrated_pages);
-    if (++moved % kAtOnce != 0) continue;
+    if (++tried % kAtOnce != 0) continue;
     (void)pools.Compact(2 * kAtOnce);
     worker.YieldPoint();
+    const PageCount now = PoolPages();
+    if (now > before && (now >= limit.max() || !HasRoom())) {
+      migration_waits.store(true, std::memory_order_relaxed);
+      return;
+    }
   }
 }
 
-bool Zswap::Impl::MigrateOne(EntryIndex index, MutablePage buffer) {
+Zswap::Impl::Migrated Zswap::Impl::MigrateOne(EntryIndex index,
+                                              MutablePage buffer) {
   Claimed from;
-  if (!ClaimToMigrate(index, from)) return false;
+  if (!ClaimToMigrate(index, from)) return Migrated::kNotThere;
   bool moved = false;
   if (pools[from.pool].Load(from.handle, from.length, buffer).ok()) {
     const PoolIndex to = pools.Acquire();
@@ -69,7 +103,7 @@ bool Zswap::Impl::MigrateOne(EntryIndex index, MutablePage buffer) {
     }
   }
   DropReference(index);
-  return moved;
+  return moved ? Migrated::kYes : Migrated::kNo;
 }
 
 // The slab is looked through without a lock, so only the table knows whether

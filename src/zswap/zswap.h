@@ -123,8 +123,22 @@ class Zswap {
   // See parameters.h; ParametersChanged when a percentage has another value.
   Parameters& parameters();
   void ParametersChanged();
-  // Until nothing happens in the background any more.
+  // Until nothing happens in the background any more, and no thread is there.
   void FlushWork();
+  // What found no thread to be done on in the background is done here, if there
+  // is still none to be had. Sleeps; no lock of zswap may be held.
+  void RunStrandedWork();
+  // From now on no thread is started; see RunStrandedWork.
+  void ForbidThreads();
+
+  // Asked in the background before it takes frames to move entries into: false
+  // while there is no room for kMigrationFrames more. `room` must not fault.
+  // Set before the first SwitchPool.
+  static constexpr PageCount kMigrationFrames = 64;
+  using HasRoom = bool (*)(const void* argument);
+  void SetMigrationRoom(HasRoom room, const void* argument);
+  // There is room again: goes on with what waits for it. Cheap if nothing does.
+  void ContinueMigration();
 
   // Fork: between PrepareFork and one of the other two no call may be made; the
   // caller guarantees that none is in flight either.

@@ -50,6 +50,7 @@ Status Zswap::Impl::Init(const ZswapConfig& config) {
     Release();
     return s;
   }
+  worker.BindToProcess();
   PrepareMigrator();
   tender.run = [](Work* work) {
     static_cast<Item*>(work)->impl->pools.SetUpWanted();
@@ -205,6 +206,17 @@ void Zswap::ParametersChanged() {
 }
 
 void Zswap::FlushWork() { impl_->worker.Drain(); }
+
+void Zswap::RunStrandedWork() { impl_->worker.RunStranded(); }
+
+void Zswap::ForbidThreads() { impl_->worker.ForbidThreads(); }
+
+void Zswap::SetMigrationRoom(HasRoom room, const void* argument) {
+  impl_->has_room = room;
+  impl_->room_argument = argument;
+}
+
+void Zswap::ContinueMigration() { impl_->ContinueMigration(); }
 
 void Zswap::CheckInvariants() { impl_->CheckInvariants(); }
 

@@ -92,7 +92,11 @@ struct Zswap::Impl {
   void PrepareMigrator();
   static void Migrate(Work* work);
   void MigrateAll();
-  bool MigrateOne(EntryIndex index, MutablePage buffer);
+  void StartMigration();
+  void ContinueMigration();
+  bool HasRoom() const;
+  enum class Migrated { kNotThere, kNo, kYes };
+  Migrated MigrateOne(EntryIndex index, MutablePage buffer);
   bool ClaimToMigrate(EntryIndex index, Claimed& claimed);
   bool Replace(EntryIndex index, const Pool::Stored& stored, PoolIndex pool);
   // Drops one reference; the last one frees content and entry.
@@ -118,6 +122,15 @@ struct Zswap::Impl {
   PoolList pools{worker};
   Item migrator{};
   Item tender{};
+  Zswap::HasRoom has_room = nullptr;
+  const void* room_argument = nullptr;
+  std::atomic<uint32_t> migration_restarts{0};
+  // The migrator's: the next entry to be looked at, and what of the above it
+  // knows.
+  uint64_t migrate_at = 1;
+  uint32_t migration_restarts_seen = 0;
+  // It stopped in the middle for want of room.
+  std::atomic<bool> migration_waits{false};
   Parameters parameters;
   EntrySlab slab;
   EntryTable table;
