@@ -51,7 +51,7 @@ if(NOT UZSWAP_SANITIZE)
   endforeach()
 
   file(GLOB PROCESS_TESTS CONFIGURE_DEPENDS tests/*.sh)
-  list(FILTER PROCESS_TESTS EXCLUDE REGEX "/(functions|jobs)\\.sh$")
+  list(FILTER PROCESS_TESTS EXCLUDE REGEX "/(functions|jobs|switching)\\.sh$")
   foreach(script ${PROCESS_TESTS})
     get_filename_component(name ${script} NAME_WE)
     add_test(NAME ${name} COMMAND bash ${script})

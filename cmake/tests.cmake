@@ -60,7 +60,7 @@ find_package(Python3 REQUIRED COMPONENTS Interpreter)
 # measure memory and time, so they do not share the machine.
 function(uzswap_register_scripts)
   file(GLOB scripts CONFIGURE_DEPENDS tests/*.sh tests/*.py)
-  list(FILTER scripts EXCLUDE REGEX "/(functions|jobs)\\.(sh|py)$")
+  list(FILTER scripts EXCLUDE REGEX "/(functions|jobs|switching)\\.(sh|py)$")
   foreach(script ${scripts})
     get_filename_component(name ${script} NAME_WE)
     if(NOT TEST ${name})
