@@ -87,17 +87,20 @@ Status RawThread::Start(Entry entry, void* argument) {
   const uint64_t mask = os::BlockSignals();
   const long r = uzswap_raw_clone(kFlags, begin, &tid_, &tid_, thread_pointer);
   os::RestoreSignals(mask);
-  if (r > 0) last_tid_ = static_cast<uint32_t>(r);
+  if (r > 0) {
+    last_tid_.store(static_cast<uint32_t>(r), std::memory_order_relaxed);
+  }
   return Status::FromReturn(r);
 }
 
 void RawThread::Join() const {
   AwaitMemory();
-  if (last_tid_ == 0) return;
+  const uint32_t last = last_tid_.load(std::memory_order_relaxed);
+  if (last == 0) return;
   // Bounded, for the number may be another thread's by now.
   const int process = os::ProcessId();
   for (int i = 0; i < 10000; ++i) {
-    if (os::Syscall(SYS_tgkill, process, last_tid_, 0) < 0) return;
+    if (os::Syscall(SYS_tgkill, process, last, 0) < 0) return;
     os::Yield();
   }
 }

@@ -43,7 +43,7 @@ class RawThread {
   // In the child after fork, where the thread does not exist.
   void ResetInChild() {
     tid_.store(0, std::memory_order_relaxed);
-    last_tid_ = 0;
+    last_tid_.store(0, std::memory_order_relaxed);
   }
 
  private:
@@ -53,7 +53,7 @@ class RawThread {
   char* memory_ = nullptr;
   // Set by the kernel, cleared and woken by it at the very end of the thread.
   mutable std::atomic<uint32_t> tid_{0};
-  uint32_t last_tid_ = 0;
+  std::atomic<uint32_t> last_tid_{0};
 };
 
 }  // namespace uzswap

@@ -185,5 +185,43 @@ TEST_P(WorkerTest, ForksWhileOthersQueueLoseNothing) {
   worker_.Drain();
 }
 
+TEST_P(WorkerTest, WorkThatFoundNoThreadIsDoneWhenSomebodyLooks) {
+  Item item;
+  Worker::SetStarter(RefuseThread);
+  ASSERT_TRUE(worker_.Queue(item.work));
+  EXPECT_EQ(item.runs.load(), 0);
+  worker_.RunStranded();
+  EXPECT_EQ(item.runs.load(), 1);
+  worker_.RunStranded();
+  EXPECT_EQ(item.runs.load(), 1);
+}
+
+TEST_P(WorkerTest, NoThreadIsStartedOnceForbidden) {
+  const int before = Threads();
+  worker_.ForbidThreads();
+  Item item;
+  ASSERT_TRUE(worker_.Queue(item.work));
+  EXPECT_EQ(Threads(), before);
+  EXPECT_EQ(item.runs.load(), 0);
+  worker_.RunStranded();
+  EXPECT_EQ(item.runs.load(), 1);
+}
+
+// As a vfork child, which has our memory but not our process, and is not told.
+TEST_P(WorkerTest, AnotherProcessStartsNoThreadAndRunsNothing) {
+  worker_.BindToProcess();
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    Item item;
+    const bool queued = worker_.Queue(item.work);
+    worker_.RunStranded();
+    _exit(queued && item.runs.load() == 0 && Threads() == 1 ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
 }  // namespace
 }  // namespace uzswap

@@ -70,6 +70,20 @@ TEST(Summary, SaysTheMainThingsOfOneProcess) {
   EXPECT_FALSE(Has(text, "processes")) << text;
 }
 
+TEST(Summary, NamesTheCompressorAtTheEndAndThoseBefore) {
+  RunResult run = SortRun();
+  uzswap_record& record = run.records[0];
+  std::strcpy(record.parameter[0].value, "zstd:3");
+  std::strcpy(record.used, "lz4 copy zstd:3");
+  EXPECT_EQ(CompressorAtEnd(record), "zstd:3");
+  EXPECT_TRUE(Has(Summarize(run), "zstd:3, before lz4 copy, ratio 4.5"))
+      << Summarize(run);
+  EXPECT_TRUE(Has(ToJson(run), "\"compressor\": \"zstd:3\""));
+  std::strcpy(record.used, "lz4 copy zstd:3 zstd:1 842 zstd");
+  EXPECT_TRUE(Has(Summarize(run), "zstd:3, before 5 others, ratio 4.5"))
+      << Summarize(run);
+}
+
 TEST(Summary, IsShortAndAligned) {
   std::istringstream lines(Summarize(SortRun()));
   int count = 0;
