@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Switching the compressor of a running program: how long `uzswap set` takes,
-how fast pages move in the background, what it costs the program, and whether the
-limit holds meanwhile.
+how fast pages move in the background, what it costs the program, and whether
+the limit holds meanwhile.
 
-The program reads and writes random pages of a region twice its limit, and counts.
-Rounds with and without switching alternate, in the same process. Memory is
-looked at 200 times a second from outside (RssAnon + RssShmem).
+The program reads and writes random pages of a region twice its limit, and
+counts. Each round has three parts in the same process: before the switch, from
+the switch on, and settled. The speed in the second is given relative to the
+first and to the third: the latter is what the switching costs. Memory is looked
+at 200 times a second from outside (RssAnon + RssShmem).
 """
 import argparse
 import json
@@ -19,7 +21,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
-PAIRS = "lz4/zstd,zstd/lz4,lz4/deflate,deflate/lz4,lz4/842,lz4/lzo-rle,lz4/copy"
+PAIRS = ("lz4/zstd,zstd/lz4,lz4/deflate,deflate/lz4,lz4/842,lz4/lzo-rle,"
+         "lz4/copy")
 
 PROGRAM = """
 import mmap, random, sys, time
@@ -50,7 +53,7 @@ def parse():
         formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--pairs", default=PAIRS, help="FROM/TO,... (%(default)s)")
     p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--seconds", type=float, default=1.0, help="of half a round")
+    p.add_argument("--seconds", type=float, default=1.0, help="of a part")
     p.add_argument("--megabytes", type=int, default=64, help="of the region")
     p.add_argument("--limit", type=int, default=0, metavar="MB",
                    help="default: half of the region")
@@ -123,8 +126,8 @@ class Run:
                        check=True)
         return time.monotonic() - begin
 
-    def half(self, compressor):
-        """Half a round; None: nothing is switched."""
+    def part(self, compressor):
+        """A part of a round; None: nothing is switched."""
         self.sampler.take()
         before, begin = self.count(), time.monotonic()
         sample = {}
@@ -159,17 +162,19 @@ class Run:
 
 
 def measure(arguments, pair):
-    """Rounds of: as it is; switched there; as it is now; switched back."""
+    """Rounds of: as it is; switched there; settled; switched back."""
     there, back = pair.split("/")[1], pair.split("/")[0]
     samples = []
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         run = Run(arguments, back, folder)
         for _ in range(arguments.rounds):
-            plain = run.half(None)
-            switched = run.half(there)
+            plain = run.part(None)
+            switched = run.part(there)
+            run.part(None)
+            settled = run.part(None)
             samples.append({"plain": plain, "switched": switched,
-                            "pair": pair})
-            run.half(back)
+                            "settled": settled, "pair": pair})
+            run.part(back)
             time.sleep(arguments.seconds)
         run.end()
     return samples
@@ -188,22 +193,25 @@ def main():
     limit = (arguments.limit or arguments.megabytes // 2) * 1024
     print(f"# {arguments.megabytes} MB at random under a limit of "
           f"{limit // 1024} MB, {arguments.rounds} rounds of "
-          f"2 × {arguments.seconds} s")
+          f"3 × {arguments.seconds} s")
     print(f"{'switch':<16}{'set, ms':<20}{'moved, pages/s':<26}"
-          f"{'drained':<9}{'speed, ratio':<20}{'peak, % of limit'}")
+          f"{'drained':<9}"
+          f"{'speed / before':<19}{'/ settled':<19}peak, % of limit")
     everything = []
     for pair in arguments.pairs.split(","):
         samples = measure(arguments, pair)
         everything += samples
         on = [s["switched"] for s in samples]
-        ratios = [s["switched"]["speed"] / s["plain"]["speed"] for s in samples
-                  if s["plain"]["speed"] > 0]
+        ratios = {other: [s["switched"]["speed"] / s[other]["speed"]
+                          for s in samples if s[other]["speed"] > 0]
+                  for other in ("plain", "settled")}
         rates = [s["moved"] / s["moving_s"] for s in on if s.get("moving_s")]
         drained = sum(s["pools"] == 1 for s in on)
         print(f"{pair.replace('/', ' → '):<16}"
               f"{spread([s['set_s'] for s in on], 1000):<20}"
               f"{spread(rates, 1, 0):<26}{drained}/{len(on):<7}"
-              f"{spread(ratios, 1, 2):<20}"
+              f"{spread(ratios['plain'], 1, 2):<19}"
+              f"{spread(ratios['settled'], 1, 2):<19}"
               f"{spread([s['peak_kib'] for s in on], 100 / limit)}",
               flush=True)
     if arguments.json:

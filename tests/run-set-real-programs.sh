@@ -13,7 +13,7 @@ under_switches() {
   "job_$name" "$mib" run_as_user "$sampler" "$work/native.peak" -- \
     >"$work/native.out"
   native=$(peak "$work/native.peak")
-  limit=$((native / 4 > 10240 ? native / 4 : 10240))
+  limit=$((native / 4 > 16384 ? native / 4 : 16384))
   begin=$SECONDS
   begin_switching 0.2 "${all_settings[@]}"
   UZSWAP_CHAOS=${4-} "job_$name" "$mib" run_as_user "$sampler" "$work/peak" -- \
@@ -30,10 +30,10 @@ under_switches() {
 }
 
 under_switches sort "$(choose 40 600)" 3
-under_switches python "$(choose 30 600)" 3
-under_switches redis "$(choose 40 600)" 3
+under_switches python "$(choose 36 600)" 3
+under_switches redis "$(choose 66 600)" 3
 if [ "$size" = full ]; then
-  under_switches sort 20 3 2
+  under_switches sort 60 2 2
   under_switches python 20 3 2
   under_switches redis 40 3 2
 fi

@@ -14,6 +14,10 @@ namespace {
 // grow into is at most what was asked for.
 constexpr unsigned kAtOnce = Zswap::kMigrationFrames;
 
+// A pool that will shrink grows by this at first: the new one's frames are not
+// full yet, and the old one's have holes.
+constexpr PageCount kSlack = Zswap::kMigrationFrames;
+
 constinit LockClass migrator_class{"migration"};
 
 }  // namespace
@@ -76,7 +80,7 @@ void Zswap::Impl::MigrateAll() {
     (void)pools.Compact(2 * kAtOnce);
     worker.YieldPoint();
     const PageCount now = PoolPages();
-    if (now > before && (now >= limit.max() || !HasRoom())) {
+    if (now > before + kSlack && (now >= limit.max() || !HasRoom())) {
       migration_waits.store(true, std::memory_order_relaxed);
       return;
     }
