@@ -136,13 +136,14 @@ class Run:
             sample["set_s"] = self.set(compressor)
             start = time.monotonic()
             seen = 0
-            while time.monotonic() - begin < self.arguments.seconds:
+            while True:
                 stats = self.get()["stats"]
                 if stats["migrated_pages"] - moved > seen:
                     seen = stats["migrated_pages"] - moved
                     sample["moved"] = seen
                     sample["moving_s"] = time.monotonic() - start
-                if stats["pools"] == 1:
+                late = time.monotonic() - begin > self.arguments.seconds
+                if late or stats["pools"] == 1:
                     break
                 time.sleep(0.01)
             sample["pools"] = stats["pools"]

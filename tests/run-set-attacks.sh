@@ -29,7 +29,8 @@ kinds=("$@")
   nproc)
 for kind in "${kinds[@]}"; do
   attack "$kind"
-  [ "$size" != full ] || attack "$kind" 2
+  # Then there is another thread of ours anyway.
+  [ "$size" != full ] || [ "$kind" = alone ] || attack "$kind" 2
 done
 
 [ $# = 0 ] || exit 0

@@ -10,7 +10,7 @@ import source_tree
 
 
 # Parts of test scripts, not tests.
-SOURCED = {"functions", "jobs"}
+SOURCED = {"functions", "jobs", "switching"}
 
 
 def expected_tests(root):

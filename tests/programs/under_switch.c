@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Work for tests/run-set-attacks.sh, which switches compressors meanwhile:
 //     under_switch KIND SECONDS
-// Each kind checks a pattern in more memory than it is given, and does one thing
-// that a thread of uzswap's in its process could spoil. Prints "KIND ok".
+// Each kind checks a pattern in more memory than it is given, and does one
+// thing that a thread of uzswap's in its process could spoil. Prints "KIND ok".
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -83,7 +83,9 @@ static void Vfork(void) {
   const char* words[] = {"under_switch", "nothing", "0", NULL};
   const pid_t pid = vfork();
   if (pid == 0) {
-    for (size_t at = 0; at < kBytes; at += 61 * kPage) sum += *(uint64_t*)(memory + at);
+    for (size_t at = 0; at < kBytes; at += 61 * kPage) {
+      sum += *(uint64_t*)(memory + at);
+    }
     execv(self, (char**)words);
     _exit(9);
   }
