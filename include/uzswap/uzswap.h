@@ -189,10 +189,10 @@ UZSWAP_API void uzswap_get_stats(struct uzswap_stats* stats);
  * its configuration says "default". Afterwards it takes effect at once; what is
  * stored already follows in the background (uzswap_run_work). May sleep: not to
  * be called in a handler, nor with a lock held that a fault could need. Blanks
- * around the value do not count. -ENOENT: no such parameter, or no compressor or zpool of that name in
- * this process. -EINVAL: not a value of it. -ERANGE: not a number that fits.
- * -ENODEV: uzswap_open has failed, or there is no pool to enable. -ENOMEM.
- * -ENOSPC: too long to record. On error nothing changed.
+ * around the value do not count. -ENOENT: no such parameter, or no compressor
+ * or zpool of that name in this process. -EINVAL: not a value of it. -ERANGE:
+ * not a number that fits. -ENODEV: uzswap_open has failed, or there is no pool
+ * to enable. -ENOMEM. -ENOSPC: too long to record. On error nothing changed.
  * Comes from: /sys/module/zswap/parameters. */
 UZSWAP_API int uzswap_set_parameter(const char* name, const char* value);
 /* Copies the value as text, terminated, to value. -ENOENT: no such parameter.

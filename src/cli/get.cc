@@ -81,7 +81,7 @@ std::string Process(const Json& process) {
   if (Stat(process, "pool_switches") > 0) {
     text += Line("pools", FormatCount(Stat(process, "pools")) + " alive; " +
                               FormatCount(Stat(process, "pool_switches")) +
-                              " switches, " +
+                              " times switched, " +
                               FormatCount(Stat(process, "migrated_pages")) +
                               " pages migrated");
   }

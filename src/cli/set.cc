@@ -47,11 +47,11 @@ std::string Explain(const Json& reply, const Json& process,
   const bool is_number = name.ends_with("_percent");
   const bool is_name = name == "compressor" || name == "zpool";
   if (error == ENOENT && name == "compressor") {
-    return "there is none of that name in it; it has " +
+    return "it has no such compressor; there are " +
            Compressors(reply, process["pid"]);
   }
   if (error == ENOENT && name == "zpool") {
-    return "there is none of that name in it; see uzswap list";
+    return "it has no such zpool; see uzswap list";
   }
   if ((error == EINVAL || error == ERANGE) && is_number) {
     return "give a whole number from 0 to 100";
