@@ -168,16 +168,19 @@ def measure(arguments, pair):
     samples = []
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         run = Run(arguments, back, folder)
-        for _ in range(arguments.rounds):
-            plain = run.part(None)
-            switched = run.part(there)
-            run.part(None)
-            settled = run.part(None)
-            samples.append({"plain": plain, "switched": switched,
-                            "settled": settled, "pair": pair})
-            run.part(back)
-            time.sleep(arguments.seconds)
-        run.end()
+        try:
+            for _ in range(arguments.rounds):
+                plain = run.part(None)
+                switched = run.part(there)
+                run.part(None)
+                settled = run.part(None)
+                samples.append({"plain": plain, "switched": switched,
+                                "settled": settled, "pair": pair})
+                run.part(back)
+                time.sleep(arguments.seconds)
+            run.end()
+        finally:
+            run.process.kill()  # and its program dies with it
     return samples
 
 
