@@ -14,6 +14,10 @@ add_library(uzswap_test_support OBJECT ${TEST_SUPPORT}
             ${CMAKE_SOURCE_DIR}/cmake/empty.cc)
 target_include_directories(uzswap_test_support PUBLIC ${CMAKE_SOURCE_DIR}/tests)
 
+# Parts of the torture program.
+file(GLOB TORTURE CONFIGURE_DEPENDS tests/torture_*.cc)
+list(FILTER TORTURE EXCLUDE REGEX "_(test|fuzz)\\.cc$")
+
 enable_testing()
 find_package(GTest REQUIRED)
 
@@ -47,7 +51,12 @@ endforeach()
 foreach(source ${FUZZ_SOURCES})
   get_filename_component(name ${source} NAME_WE)
   uzswap_test_program(${name} ${source})
-  add_test(NAME ${name} COMMAND ${name} 123 5)
+  set(seconds 5)
+  if(name STREQUAL torture_fuzz)
+    target_sources(${name} PRIVATE ${TORTURE})
+    set(seconds 20)
+  endif()
+  add_test(NAME ${name} COMMAND ${name} 123 ${seconds})
   set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
 endforeach()
 if(UZSWAP_SANITIZE)

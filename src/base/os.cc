@@ -12,6 +12,8 @@
 
 #include <atomic>
 
+#include "base/map_failure.h"
+
 namespace uzswap::os {
 namespace {
 
@@ -77,6 +79,7 @@ inline bool HasRdpid() {
 
 Result<void*> Map(size_t bytes, bool sparse) {
   DCHECK(bytes % kPageSize == 0);
+  if (map_failure::ShouldFail()) return Status::Error(ENOMEM);
   const int64_t r = Syscall(
       SYS_mmap, 0, static_cast<int64_t>(bytes), PROT_READ | PROT_WRITE,
       MAP_PRIVATE | MAP_ANONYMOUS | (sparse ? MAP_NORESERVE : 0), -1, 0);

@@ -205,6 +205,15 @@ bool PoolList::WantContexts() {
   return want;
 }
 
+unsigned PoolList::used() const {
+  unsigned count = 0;
+  const unsigned end = end_.load(std::memory_order_acquire);
+  for (unsigned i = 0; i < end; ++i) {
+    count += References(static_cast<PoolIndex>(i)) != 0;
+  }
+  return count;
+}
+
 void PoolList::SetUpWanted() {
   ForEach([](Pool& pool) { pool.SetUpWanted(); });
 }

@@ -74,6 +74,8 @@ class PoolList {
     return draining_.load(std::memory_order_relaxed) != 0;
   }
   unsigned live() const { return live_.load(std::memory_order_relaxed); }
+  // Those that hold entries; exact when no call is in flight.
+  unsigned used() const;
   PageCount References(PoolIndex index) const {
     return slots_[index].references.Sum(Count::kReferences);
   }

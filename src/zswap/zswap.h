@@ -39,6 +39,7 @@ struct ZswapStats {
 #undef UZSWAP_COUNTER
   PageCount stored_pages;      // entries, wherever their content is
   PageCount pools;             // alive: the current one and those that drain
+  PageCount used_pools;        // of those, the ones that hold entries
   PageCount pool_pages;        // frames of the zpool: pool_total_size / 4096
   PageCount same_filled;       // entries now
   PageCount incompressible;    // entries now: stored_incompressible_pages

@@ -34,6 +34,7 @@ ZswapStats Zswap::Impl::Stats() {
   stats.stored_pages = stats.same_filled + stats.compressed +
                        stats.incompressible + stats.on_device;
   stats.pools = pools.live();
+  stats.used_pools = pools.used();
   stats.pool_pages = PoolPages();
   stats.metadata_bytes = MetadataBytes();
   return stats;
