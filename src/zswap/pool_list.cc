@@ -104,7 +104,8 @@ void PoolList::MakeCurrent(unsigned index) {
 
 PoolIndex PoolList::Acquire(unsigned entries) {
   const Grace::Reader reader(grace_);
-  const unsigned index = current_.load(std::memory_order_seq_cst);
+  const unsigned index = current_.load(std::memory_order_acquire);
+  HookInAcquire();
   slots_[index].references.Add(Count::kReferences, entries);
   return static_cast<PoolIndex>(index);
 }
@@ -127,10 +128,10 @@ void PoolList::Reap(Work* work) {
 }
 
 void PoolList::DestroyEmpty() {
-  uint32_t since[kMax];
+  uint64_t since[kMax];
   {
     ScopedLock lock(mutex_);
-    for (unsigned i = 0; i < kMax; ++i) since[i] = slots_[i].demotions;
+    for (unsigned i = 0; i < kMax; ++i) since[i] = DrainingSince(i);
   }
   // Stores that saw a pool while it was current have counted themselves.
   grace_.Synchronize();
@@ -152,14 +153,19 @@ void PoolList::DestroyEmpty() {
   }
 }
 
-// A pool that was revived and left again after `since` may have been seen by a
-// store that is not counted yet.
-bool PoolList::MakeDying(unsigned index, uint32_t since) {
+uint64_t PoolList::DrainingSince(unsigned index) {
+  const Slot& slot = slots_[index];
+  return slot.state.load(std::memory_order_relaxed) == State::kDraining
+             ? slot.demotions
+             : 0;
+}
+
+// Whoever demoted a pool that must wait has queued the reaper once more.
+bool PoolList::MakeDying(unsigned index, uint64_t since) {
   ScopedLock lock(mutex_);
   Slot& slot = slots_[index];
-  if (slot.state.load(std::memory_order_relaxed) != State::kDraining ||
-      slot.demotions != since ||
-      slot.references.SumInOrder(Count::kReferences) != 0) {
+  if (since == 0 || DrainingSince(index) != since ||
+      slot.references.Sum(Count::kReferences) != 0) {
     return false;
   }
   slot.state.store(State::kDying, std::memory_order_seq_cst);

@@ -120,34 +120,63 @@ TEST_F(PoolListTest, DisabledPagesGoPastThePool) {
   }
 }
 
-#ifdef UZSWAP_TEST_HOOKS
-// A store that saw it as current the second time may not be counted yet.
-TEST_F(PoolListTest, APoolThatWasRevivedMeanwhileWaitsForAnotherGracePeriod) {
-  static Engine* engine = nullptr;
-  static std::atomic<int> looks{0};
-  static std::atomic<uint64_t> pools_at_second_look{0};
-  Engine own;
-  engine = &own;
-  ASSERT_TRUE(Switch(own, "zstd").ok());
-  own.zswap->FlushWork();  // the first pool is gone
-  looks = 0;
-  zswap_test_hooks.after_grace = [] {
-    const int look = ++looks;
-    if (look == 1) {
-      EXPECT_TRUE(Switch(*engine, "zstd").ok());
-      EXPECT_TRUE(Switch(*engine, "lz4").ok());
-    } else if (look == 2) {
-      pools_at_second_look = engine->zswap->Stats().pools;
-    }
-  };
-  ASSERT_TRUE(Switch(own, "lz4").ok());
-  own.zswap->FlushWork();
-  zswap_test_hooks.after_grace = nullptr;
-  EXPECT_GE(looks, 2);
-  EXPECT_EQ(pools_at_second_look, 2u);
-  EXPECT_EQ(own.zswap->Stats().pools, 1u);
+// A store sees the current pool and stops; the pool is left; nobody has a
+// reference to it yet. The grace period that the reaper waited for began when
+// the pool drained for the first time, before it was revived.
+struct LateStore {
+  static inline Engine* engine = nullptr;
+  static inline std::thread store;
+  static inline std::atomic<int> graces{0};
+  static inline std::atomic<bool> armed{false};
+  static inline std::atomic<bool> seen{false};
+  static inline std::atomic<bool> go_on{false};
+  static inline std::atomic<bool> stored{false};
+
+  static void InAcquire() {
+    if (!armed.exchange(false)) return;
+    seen = true;
+    while (!go_on) os::Yield();
+  }
+  static void AfterGrace() {
+    if (++graces != 1) return;
+    SwitchTo("faulty");
+    armed = true;
+    store = std::thread([] { stored = engine->Store(7, 1).ok(); });
+    while (!seen) os::Yield();
+    SwitchTo("zstd");
+    std::thread([] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      go_on = true;
+    }).detach();
+  }
+  static void SwitchTo(const char* name) {
+    const bool faulty = strcmp(name, "faulty") == 0;
+    CHECK(engine->zswap
+              ->SwitchPool(faulty ? *FaultyCodec::Table() : Codec(name),
+                           UZSWAP_COMPRESSOR_DEFAULT_LEVEL, "zsmalloc")
+              .ok());
+  }
+};
+
+TEST_F(PoolListTest, AStoreIntoARevivedPoolThatIsLeftAgainKeepsIt) {
+  Worker::SetStarter(StartLibraryThread);  // the hooks use the C library
+  Engine engine;
+  LateStore::engine = &engine;
+  zswap_test_hooks.in_acquire = LateStore::InAcquire;
+  zswap_test_hooks.after_grace = LateStore::AfterGrace;
+  ASSERT_TRUE(Switch(engine, "zstd").ok());
+  while (!LateStore::go_on) os::Yield();
+  LateStore::store.join();
+  engine.zswap->FlushWork();
+  zswap_test_hooks = {};
+  EXPECT_TRUE(LateStore::stored);
+  EXPECT_GE(LateStore::graces, 2);
+  engine.zswap->CheckInvariants();
+  EXPECT_TRUE(engine.LoadIs(7, 1));
+  engine.zswap->FlushWork();
+  EXPECT_EQ(engine.zswap->Stats().pools, 1u);
+  if (!kSanitized) Worker::SetStarter(nullptr);
 }
-#endif
 
 // Stores, loads and invalidations of three threads while pools come and go.
 TEST_F(PoolListTest, NothingIsLostWhilePoolsSwitch) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Places where a test can step between two moves of a writeback, or take entry
-// memory away. Only in builds with UZSWAP_TEST_HOOKS; nothing otherwise.
+// Places where a test can step between two moves of a writeback or of a pool's
+// destruction, or take entry memory away. Only in builds with
+// UZSWAP_TEST_HOOKS; nothing otherwise.
 #ifndef UZSWAP_ZSWAP_TEST_HOOKS_H_
 #define UZSWAP_ZSWAP_TEST_HOOKS_H_
 
@@ -12,7 +13,8 @@ struct ZswapTestHooks {
   void (*after_select)(Slot slot);   // victim chosen, not yet claimed
   void (*before_finish)(Slot slot);  // on the device, table not yet told
   bool (*no_entry)();                // true: Store gets no entry
-  void (*after_grace)();  // the reaper is about to look for the empty
+  void (*in_acquire)();   // the current pool seen, not yet referenced
+  void (*after_grace)();  // before empty pools are looked for
 };
 
 #ifdef UZSWAP_TEST_HOOKS
@@ -26,6 +28,9 @@ inline void HookBeforeFinish(Slot slot) {
 inline bool HookNoEntry() {
   return zswap_test_hooks.no_entry && zswap_test_hooks.no_entry();
 }
+inline void HookInAcquire() {
+  if (zswap_test_hooks.in_acquire) zswap_test_hooks.in_acquire();
+}
 inline void HookAfterGrace() {
   if (zswap_test_hooks.after_grace) zswap_test_hooks.after_grace();
 }
@@ -34,6 +39,8 @@ inline void HookAfterGrace() {}
 inline void HookAfterSelect(Slot) {}
 inline void HookBeforeFinish(Slot) {}
 inline bool HookNoEntry() { return false; }
+inline void HookInAcquire() {}
+inline void HookAfterGrace() {}
 #endif
 
 }  // namespace uzswap
