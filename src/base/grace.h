@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "base/counters.h"
+#include "base/fence.h"
 #include "base/mutex.h"
 
 namespace uzswap {
@@ -60,10 +61,15 @@ class Grace {
 
   unsigned Enter() {
     const unsigned phase = phase_.load(std::memory_order_relaxed) & 1;
-    counts_.AddInOrder(EnteredIn(phase));
+    counts_.Add(EnteredIn(phase));
+    // What is read in the section is read after the entry can be seen.
+    FullFence();
     return phase;
   }
-  void Leave(unsigned phase) { counts_.AddInOrder(LeftIn(phase)); }
+  void Leave(unsigned phase) {
+    FullFence();
+    counts_.Add(LeftIn(phase));
+  }
   bool IsEmpty(unsigned phase) const;
   void WaitEmpty(unsigned phase) const;
 

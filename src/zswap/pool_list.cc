@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "zswap/pool_list.h"
 
+#include "base/fence.h"
 #include "zswap/test_hooks.h"
 
 namespace uzswap {
@@ -113,8 +114,9 @@ PoolIndex PoolList::Acquire(unsigned entries) {
 void PoolList::Drop(PoolIndex index) {
   Slot& slot = slots_[index];
   // After the count the pool may be gone, but its slot is not.
-  slot.references.AddInOrder(Count::kReferences, ~uint64_t{0});
-  if (slot.state.load(std::memory_order_seq_cst) != State::kDraining) return;
+  slot.references.Subtract(Count::kReferences);
+  FullFence();
+  if (slot.state.load(std::memory_order_relaxed) != State::kDraining) return;
   // Of two that drop the last two, one at least sees both gone.
   if (slot.references.SumInOrder(Count::kReferences) == 0) {
     (void)worker_.Queue(reaper_);
