@@ -16,6 +16,7 @@
 
 #include "base/cpuhp_testing.h"
 #include "base/watchdog.h"
+#include "compress/compressor.h"
 #include "support/faulty_device.h"
 #include "torture_model.h"
 #include "torture_process.h"
@@ -55,12 +56,12 @@ struct Plan {
 };
 
 // What was done, to be compared with what the engine counted.
-#define TORTURE_COUNTS(X)                                                    \
-  X(stores)                                                                  \
-  X(no_memory)                                                               \
-  X(replaced) X(same_filled) X(loads) X(kept) X(removed_by_load)             \
-      X(invalidated) X(renames) X(io_errors) X(switches) X(refused_switches) \
-          X(forks) X(no_entries)
+#define TORTURE_COUNTS(X)                                                      \
+  X(stores)                                                                    \
+  X(no_memory)                                                                 \
+  X(replaced)                                                                  \
+  X(same_filled) X(loads) X(kept) X(removed_by_load) X(invalidated) X(renames) \
+      X(io_errors) X(switches) X(refused_switches) X(forks) X(no_entries)
 struct Tally {
 #define X(name) std::atomic<uint64_t> name{0};
   TORTURE_COUNTS(X)
@@ -129,6 +130,9 @@ class Run final : public ParameterHost {
   void Use(unsigned thread, Random& random);
   void UseShared(unsigned thread, Random& random);
   void Store(Cell& cell, unsigned thread);
+  void StoreGroup(OwnCells& cells, unsigned thread, Random& random);
+  uint64_t NextContent(unsigned thread);
+  void Stored(Cell& cell, uint64_t content, const PageBuffer& page, Status s);
   void Load(Cell& cell, Keep keep);
   void Invalidate(Cell& cell);
   void InvalidateRange(OwnCells& cells, Random& random);

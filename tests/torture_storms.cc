@@ -220,6 +220,7 @@ void Run::Presser(Random random) {
       const WatchdogScope watched("Shrink, Compact, Stats");
       (void)zswap_->Shrink(random.Below(40));
       (void)zswap_->Compact();
+      zswap_->Tend();
       const ZswapStats stats = zswap_->Stats();
       TORTURE_CHECK(stats.pools >= 1 && stats.pools <= 32);
       (void)zswap_->memory_pages();

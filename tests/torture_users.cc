@@ -24,8 +24,10 @@ void Run::Use(unsigned thread, Random& random) {
   OwnCells& cells = model_->own[thread];
   Cell& cell = cells[random.Below(cells.size())];
   const uint64_t dice = random.Below(100);
-  if (dice < 45) {
+  if (dice < 35) {
     Store(cell, thread);
+  } else if (dice < 40) {
+    StoreGroup(cells, thread, random);
   } else if (dice < 80) {
     Load(cell, static_cast<Keep>(random.Below(3)));
   } else if (dice < 88) {
@@ -61,9 +63,36 @@ void Run::UseShared(unsigned thread, Random& random) {
 void Run::Store(Cell& cell, unsigned thread) {
   const WatchdogScope watched("Store");
   PageBuffer page;
-  const uint64_t content = uint64_t{thread + 1} << 48 | ++next_content_[thread];
+  const uint64_t content = NextContent(thread);
   MakePage(content, page);
-  const Status s = zswap_->Store(cell.slot, page);
+  Stored(cell, content, page, zswap_->Store(cell.slot, page));
+}
+
+// Neighbours, as the pager evicts them.
+void Run::StoreGroup(OwnCells& cells, unsigned thread, Random& random) {
+  const WatchdogScope watched("StoreGroup");
+  const unsigned count = 1 + static_cast<unsigned>(random.Below(kMaxBatch));
+  const uint64_t first = random.Below(cells.size() - count + 1);
+  std::array<PageBuffer, kMaxBatch> pages;
+  std::array<uint64_t, kMaxBatch> contents;
+  std::array<StoreUnit, kMaxBatch> units;
+  for (unsigned i = 0; i < count; ++i) {
+    contents[i] = NextContent(thread);
+    MakePage(contents[i], pages[i]);
+    units[i] = {cells[first + i].slot, pages[i].data(), Status::Error(EIO)};
+  }
+  zswap_->StoreGroup({units.data(), count});
+  for (unsigned i = 0; i < count; ++i) {
+    Stored(cells[first + i], contents[i], pages[i], units[i].status);
+  }
+}
+
+uint64_t Run::NextContent(unsigned thread) {
+  return uint64_t{thread + 1} << 48 | ++next_content_[thread];
+}
+
+void Run::Stored(Cell& cell, uint64_t content, const PageBuffer& page,
+                 Status s) {
   if (cell.content != 0) ++tally_.replaced;
   if (s.ok()) {
     ++tally_.stores;
