@@ -53,7 +53,7 @@ void Run::CheckContent() {
 
 void Run::CheckCounters() {
   const ZswapStats stats = zswap_->Stats();
-  const Tally& t = tally_;
+  const Tally& t = *tally_;
   const uint64_t present = model_->present();
   TORTURE_CHECK(stats.stored_pages == present);
   TORTURE_CHECK(t.stores + t.no_memory == t.removed_by_load + t.invalidated +
@@ -104,16 +104,16 @@ void Run::CheckSwitchFailures(Random& random) {
     if (s.ok()) break;
     TORTURE_CHECK(s.error() == ENOMEM);
     TORTURE_CHECK(zswap_->Stats().pools == pools);
-    ++tally_.refused_switches;
+    ++tally_->refused_switches;
   }
-  ++tally_.switches;
+  ++tally_->switches;
   zswap_->FlushWork();
 }
 
 // Everything is forgotten: what is left is what an empty engine has.
 void Run::Drain() {
   const WatchdogScope watched("drain");
-  tally_.invalidated += model_->present();
+  tally_->invalidated += model_->present();
   model_->ForEach([](Cell& cell) { cell.content = 0; });
   zswap_->Invalidate(Slot{0}, kSlotLimit);
   zswap_->FlushWork();

@@ -56,7 +56,7 @@ void Run::ForkOnce(uint64_t seed) {
   zswap_->ParentAfterFork();
   gate_.Open();
   if (child < 0) Fail("fork: %s", strerror(errno));
-  ++tally_.forks;
+  ++tally_->forks;
   WaitFor(child);
 }
 

@@ -172,6 +172,7 @@ void Heal() { compress_every = decompress_every = 0; }
 Run::Run(const Options& options) : options_(options) {
   TORTURE_CHECK(options.threads >= 1 && options.threads <= kThreads);
   Watchdog::Enable();
+  InstallHooks();
   if (kSanitized) Worker::SetStarter(StartLibraryThread);
   registry::RegisterBuiltins();
   const Status s = registry::Register(codec::Table());
@@ -204,9 +205,7 @@ void Run::BeginLife(uint64_t seed) {
   zswap_ = CreateDespiteFailures(config).value();
   accepted_compressor_ = config.compressor->name;
   model_.emplace(options_.threads);
-#define X(name) tally_.name = 0;
-  TORTURE_COUNTS(X)
-#undef X
+  tally_ = std::make_unique<Tally>();
 }
 
 void Run::EndLife() {
@@ -254,8 +253,8 @@ void Run::Epoch(uint64_t number) {
   plan_ = Plan::Of(options_.seed, number);
   Random random(~plan_.seed);
   const uint64_t before = operations_;
-  const uint64_t switches = tally_.switches;
-  const uint64_t forks = tally_.forks;
+  const uint64_t switches = tally_->switches;
+  const uint64_t forks = tally_->forks;
   RunThreads();
   cpus_->FailAtRandom(0, 0);
   for (unsigned cpu = 0; cpu < cpus_->Possible(); ++cpu) cpus_->FailCpu(cpu, 0);
@@ -271,8 +270,8 @@ void Run::Epoch(uint64_t number) {
       "%llu written, %llu raw, %llu kept, %ld MiB; %s\n",
       static_cast<unsigned long long>(number),
       static_cast<unsigned long long>(operations_ - before),
-      static_cast<unsigned long long>(tally_.switches - switches),
-      static_cast<unsigned long long>(tally_.forks - forks),
+      static_cast<unsigned long long>(tally_->switches - switches),
+      static_cast<unsigned long long>(tally_->forks - forks),
       static_cast<unsigned long long>(stats.migrated_pages),
       static_cast<unsigned long long>(stats.zswpwb),
       static_cast<unsigned long long>(stats.incompressible),

@@ -56,16 +56,21 @@ struct Plan {
 };
 
 // What was done, to be compared with what the engine counted.
-#define TORTURE_COUNTS(X)                                                      \
-  X(stores)                                                                    \
-  X(no_memory)                                                                 \
-  X(replaced)                                                                  \
-  X(same_filled) X(loads) X(kept) X(removed_by_load) X(invalidated) X(renames) \
-      X(io_errors) X(switches) X(refused_switches) X(forks) X(no_entries)
 struct Tally {
-#define X(name) std::atomic<uint64_t> name{0};
-  TORTURE_COUNTS(X)
-#undef X
+  std::atomic<uint64_t> stores{0};
+  std::atomic<uint64_t> no_memory{0};
+  std::atomic<uint64_t> replaced{0};
+  std::atomic<uint64_t> same_filled{0};
+  std::atomic<uint64_t> loads{0};
+  std::atomic<uint64_t> kept{0};
+  std::atomic<uint64_t> removed_by_load{0};
+  std::atomic<uint64_t> invalidated{0};
+  std::atomic<uint64_t> renames{0};
+  std::atomic<uint64_t> io_errors{0};
+  std::atomic<uint64_t> switches{0};
+  std::atomic<uint64_t> refused_switches{0};
+  std::atomic<uint64_t> forks{0};
+  std::atomic<uint64_t> no_entries{0};
 };
 
 // No call is in flight while somebody has it closed.
@@ -146,6 +151,7 @@ class Run final : public ParameterHost {
   void Limits(Random random);
   void TryParameter(Random& random);
   void Failures(Random random);
+  static void InstallHooks();
   void SetFaults(Random& random);
   void Presser(Random random);
   void Heal();
@@ -173,7 +179,7 @@ class Run final : public ParameterHost {
   std::unique_ptr<cpuhp::Simulator> cpus_;
   std::unique_ptr<FaultyDevice> device_;  // may be null
   std::optional<Model> model_;
-  Tally tally_;  // of this life
+  std::unique_ptr<Tally> tally_;  // of this life
   Gate gate_;
   std::atomic<bool> stop_{false};
   std::atomic<uint64_t> operations_{0};

@@ -93,16 +93,16 @@ uint64_t Run::NextContent(unsigned thread) {
 
 void Run::Stored(Cell& cell, uint64_t content, const PageBuffer& page,
                  Status s) {
-  if (cell.content != 0) ++tally_.replaced;
+  if (cell.content != 0) ++tally_->replaced;
   if (s.ok()) {
-    ++tally_.stores;
-    if (IsSame(page)) ++tally_.same_filled;
+    ++tally_->stores;
+    if (IsSame(page)) ++tally_->same_filled;
     cell.content = content;
     return;
   }
   if (s.error() != ENOMEM) Fail("Store: error %d", s.error());
   if (!plan_.allocation_failures) Fail("Store: no memory, without a reason");
-  ++tally_.no_memory;
+  ++tally_->no_memory;
   cell.content = 0;
 }
 
@@ -118,7 +118,7 @@ void Run::Load(Cell& cell, Keep keep) {
            static_cast<unsigned long long>(Index(cell.slot)),
            static_cast<unsigned long long>(cell.content), kept.error());
     }
-    ++tally_.io_errors;
+    ++tally_->io_errors;
     TORTURE_CHECK(zswap_->Contains(cell.slot));
     return;
   }
@@ -133,8 +133,8 @@ void Run::Load(Cell& cell, Keep keep) {
          static_cast<unsigned long long>(Index(cell.slot)),
          static_cast<unsigned long long>(cell.content));
   }
-  ++tally_.loads;
-  ++(kept.value() ? tally_.kept : tally_.removed_by_load);
+  ++tally_->loads;
+  ++(kept.value() ? tally_->kept : tally_->removed_by_load);
   if (!kept.value()) cell.content = 0;
   TORTURE_CHECK(keep != Keep::kNo || !kept.value());
 }
@@ -142,7 +142,7 @@ void Run::Load(Cell& cell, Keep keep) {
 void Run::Invalidate(Cell& cell) {
   const WatchdogScope watched("Invalidate");
   zswap_->Invalidate(cell.slot, 1);
-  if (cell.content != 0) ++tally_.invalidated;
+  if (cell.content != 0) ++tally_->invalidated;
   cell.content = 0;
 }
 
@@ -153,7 +153,7 @@ void Run::InvalidateRange(OwnCells& cells, Random& random) {
   zswap_->Invalidate(cells[OwnCells::kHalf + first].slot, count);
   for (uint64_t i = first; i < first + count; ++i) {
     Cell& cell = cells[OwnCells::kHalf + i];
-    if (cell.content != 0) ++tally_.invalidated;
+    if (cell.content != 0) ++tally_->invalidated;
     cell.content = 0;
   }
 }
@@ -164,7 +164,7 @@ void Run::Rename(Cell& from, Cell& to) {
   zswap_->Rename(from.slot, to.slot);
   to.content = from.content;
   from.content = 0;
-  ++tally_.renames;
+  ++tally_->renames;
 }
 
 }  // namespace uzswap::torture
