@@ -55,6 +55,15 @@ unsigned HighestCpuOfThread() {
   return highest;
 }
 
+// An address that is unmapped and mapped again is ordered by the kernel, which
+// ThreadSanitizer does not see.
+#ifdef __SANITIZE_THREAD__
+constinit std::atomic<uint64_t> mapping_order{0};
+void MappingChanges() { mapping_order.fetch_add(1, std::memory_order_acq_rel); }
+#else
+void MappingChanges() {}
+#endif
+
 enum class Rdpid : uint8_t { kUnknown, kPresent, kAbsent };
 constinit std::atomic<Rdpid> rdpid{Rdpid::kUnknown};
 
@@ -84,6 +93,7 @@ Result<void*> Map(size_t bytes, bool sparse) {
       SYS_mmap, 0, static_cast<int64_t>(bytes), PROT_READ | PROT_WRITE,
       MAP_PRIVATE | MAP_ANONYMOUS | (sparse ? MAP_NORESERVE : 0), -1, 0);
   if (r < 0) return Status::FromReturn(r);
+  MappingChanges();
   if (sparse) {
     // A core dump of the sparse tables would be as large as the address space.
     (void)Syscall(SYS_madvise, r, static_cast<int64_t>(bytes), MADV_DONTDUMP);
@@ -94,6 +104,7 @@ Result<void*> Map(size_t bytes, bool sparse) {
 }
 
 Status Unmap(void* address, size_t bytes) {
+  MappingChanges();
   return Status::FromReturn(
       Syscall(SYS_munmap, Raw(address), static_cast<int64_t>(bytes)));
 }
