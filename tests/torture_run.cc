@@ -88,6 +88,7 @@ Plan Plan::Of(uint64_t seed, uint64_t epoch) {
   plan.codec_errors = mostly();
   plan.forks = mostly() && !kThreadSanitizer;
   plan.pressure = mostly();
+  plan.stretch = mostly();
   plan.drain = mostly();
   return plan;
 }
@@ -105,6 +106,7 @@ std::string Plan::Describe() const {
   add(allocation_failures, "no-memory");
   add(device_errors, "device-errors");
   add(codec_errors, "codec-errors");
+  add(stretch, "stretch");
   add(drain, "drain");
   return text;
 }

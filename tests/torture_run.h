@@ -50,7 +50,7 @@ struct Plan {
   uint64_t seed;
   unsigned milliseconds;
   bool switches, hotplug, hotplug_failures, allocation_failures, limits;
-  bool device_errors, codec_errors, forks, pressure, drain;
+  bool stretch, device_errors, codec_errors, forks, pressure, drain;
   static Plan Of(uint64_t seed, uint64_t epoch);
   std::string Describe() const;
 };

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/map_failure.h"
+#include "base/os.h"
 #include "compress/registry.h"
 #include "torture_run.h"
 #include "zpool/failure.h"
@@ -31,6 +32,23 @@ bool NoEntry() {
   ++no_entry_hits;
   return true;
 }
+
+// Makes the moments long in which others must not come too near: now and then a
+// sleep, more often a turn for somebody else. Called on threads without libc.
+std::atomic<bool> stretching{false};
+std::atomic<unsigned> stretches{0};
+
+void Stretch() {
+  if (!stretching.load(std::memory_order_relaxed)) return;
+  const unsigned n = stretches.fetch_add(1, std::memory_order_relaxed);
+  if (n % 31 == 0) {
+    const uint32_t never = 0;
+    os::FutexWait(&never, 0, 300'000).Ignore();  // a sleep
+  } else if (n % 5 == 0) {
+    os::Yield();
+  }
+}
+void StretchFor(Slot) { Stretch(); }
 
 unsigned Zpools() {
   unsigned count = 0;
@@ -234,10 +252,18 @@ void Run::Presser(Random random) {
 // ---- failures
 
 // Before there is another thread: hooks are plain pointers.
-void Run::InstallHooks() { zswap_test_hooks.no_entry = NoEntry; }
+void Run::InstallHooks() {
+  zswap_test_hooks = {.after_select = StretchFor,
+                      .before_finish = StretchFor,
+                      .no_entry = NoEntry,
+                      .before_replace = Stretch,
+                      .in_acquire = Stretch,
+                      .after_grace = Stretch};
+}
 
 void Run::Failures(Random random) {
   const uint64_t before = no_entry_hits;
+  stretching = plan_.stretch;
   while (!Stopped()) {
     SetFaults(random);
     SleepUs(200 + random.Below(2000));
@@ -269,6 +295,7 @@ void Run::SetFaults(Random& random) {
 }
 
 void Run::Heal() {
+  stretching = false;
   no_entry_every = 0;
   zpool_failure::FailNth(0);
   map_failure::FailNth(0);

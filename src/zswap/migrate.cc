@@ -4,6 +4,7 @@
 // claimed while it moves, as in a writeback: a Load meanwhile uses the old
 // content, and whoever is later finds out under the shard lock. What would not
 // get smaller than a page in the current pool stays where it is.
+#include "zswap/test_hooks.h"
 #include "zswap/zswap_impl.h"
 
 namespace uzswap {
@@ -130,6 +131,7 @@ bool Zswap::Impl::ClaimToMigrate(EntryIndex index, Claimed& claimed) {
 // False: the entry was taken out of the table meanwhile. REQUIRES: a claim.
 bool Zswap::Impl::Replace(EntryIndex index, const Pool::Stored& stored,
                           PoolIndex pool) {
+  HookBeforeReplace();
   Entry& entry = slab[index];
   EntryTable::Cell cell(table, entry.slot_now());
   if (cell.entry() != index) return false;

@@ -13,6 +13,7 @@ struct ZswapTestHooks {
   void (*after_select)(Slot slot);   // victim chosen, not yet claimed
   void (*before_finish)(Slot slot);  // on the device, table not yet told
   bool (*no_entry)();                // true: Store gets no entry
+  void (*before_replace)();          // migrated, table not yet told
   void (*in_acquire)();   // the current pool seen, not yet referenced
   void (*after_grace)();  // before empty pools are looked for
 };
@@ -28,6 +29,9 @@ inline void HookBeforeFinish(Slot slot) {
 inline bool HookNoEntry() {
   return zswap_test_hooks.no_entry && zswap_test_hooks.no_entry();
 }
+inline void HookBeforeReplace() {
+  if (zswap_test_hooks.before_replace) zswap_test_hooks.before_replace();
+}
 inline void HookInAcquire() {
   if (zswap_test_hooks.in_acquire) zswap_test_hooks.in_acquire();
 }
@@ -39,6 +43,7 @@ inline void HookAfterGrace() {}
 inline void HookAfterSelect(Slot) {}
 inline void HookBeforeFinish(Slot) {}
 inline bool HookNoEntry() { return false; }
+inline void HookBeforeReplace() {}
 inline void HookInAcquire() {}
 inline void HookAfterGrace() {}
 #endif
