@@ -39,7 +39,7 @@ class PerCpuCounters {
     Row& row = rows_[os::CurrentCpu() % kRows];
     // Atomic because the thread may be moved between the two lines, and a
     // locked add to a line that this CPU owns costs a few nanoseconds.
-    row.value[Column(counter)].fetch_add(n, kAdd);
+    row.value[Column(counter)].fetch_add(n, std::memory_order_relaxed);
   }
   // The same in one order with every other such operation, so that a thread
   // that looks at something else afterwards is seen by whoever changed that and
@@ -60,7 +60,7 @@ class PerCpuCounters {
   uint64_t Sum(Enum counter) const {
     uint64_t sum = 0;
     for (const Row& row : rows_) {
-      sum += row.value[Column(counter)].load(kSum);
+      sum += row.value[Column(counter)].load(std::memory_order_relaxed);
     }
     return sum;
   }
@@ -72,15 +72,6 @@ class PerCpuCounters {
   }
 
  private:
-  // Who needs an order puts a fence beside; ThreadSanitizer sees none.
-#ifdef __SANITIZE_THREAD__
-  static constexpr auto kAdd = std::memory_order_release;
-  static constexpr auto kSum = std::memory_order_acquire;
-#else
-  static constexpr auto kAdd = std::memory_order_relaxed;
-  static constexpr auto kSum = std::memory_order_relaxed;
-#endif
-
   // More CPUs than rows share rows: still right, a little slower.
   static constexpr unsigned kRows = 16;
   static constexpr size_t kColumns = static_cast<size_t>(Enum::kCount);

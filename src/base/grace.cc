@@ -10,9 +10,8 @@ constinit LockClass Grace::lock_class_{"grace period"};
 // Those who left are counted first: a reader that is missed among them is then
 // surely counted among those who entered.
 bool Grace::IsEmpty(unsigned phase) const {
-  const uint64_t left = counts_.Sum(LeftIn(phase));
-  FullFence();
-  return counts_.Sum(EnteredIn(phase)) == left;
+  const uint64_t left = counts_.SumInOrder(LeftIn(phase));
+  return counts_.SumInOrder(EnteredIn(phase)) == left;
 }
 
 void Grace::WaitEmpty(unsigned phase) const {
@@ -31,12 +30,10 @@ void Grace::WaitEmpty(unsigned phase) const {
 // phases are waited for, the one that nobody enters any more first.
 void Grace::Synchronize() {
   ScopedLock lock(mutex_);
-  FullFence();
   const unsigned now = phase_.load(std::memory_order_relaxed) & 1;
   WaitEmpty(now ^ 1);
   phase_.fetch_add(1, std::memory_order_seq_cst);
   WaitEmpty(now);
-  FullFence();
 }
 
 void Grace::ResetInChild() {

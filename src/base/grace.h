@@ -17,7 +17,6 @@
 #include <cstdint>
 
 #include "base/counters.h"
-#include "base/fence.h"
 #include "base/mutex.h"
 
 namespace uzswap {
@@ -61,15 +60,10 @@ class Grace {
 
   unsigned Enter() {
     const unsigned phase = phase_.load(std::memory_order_relaxed) & 1;
-    counts_.Add(EnteredIn(phase));
-    // What is read in the section is read after the entry can be seen.
-    FullFence();
+    counts_.AddInOrder(EnteredIn(phase));
     return phase;
   }
-  void Leave(unsigned phase) {
-    FullFence();
-    counts_.Add(LeftIn(phase));
-  }
+  void Leave(unsigned phase) { counts_.AddInOrder(LeftIn(phase)); }
   bool IsEmpty(unsigned phase) const;
   void WaitEmpty(unsigned phase) const;
 

@@ -8,8 +8,6 @@
 #include <map>
 #include <utility>
 
-#include "base/fence.h"
-
 namespace uzswap::cli {
 namespace {
 
@@ -89,8 +87,8 @@ void ControlBoard::Publish() {
   const std::atomic_ref version(control.version);
   // Whatever is there: only odd and even count.
   const uint32_t even = version.load(std::memory_order_relaxed) & ~1u;
-  version.store(even + 1, std::memory_order_relaxed);
-  FullFence();
+  // Acquire: nothing below is seen before it.
+  (void)version.exchange(even + 1, std::memory_order_acq_rel);
   for (unsigned i = 0; i < UZSWAP_PARAMETERS; ++i) {
     uzswap_parameter_request& to = control.request[i];
     to.sequence = requests_[i].sequence;

@@ -6,7 +6,6 @@
 
 #include <cstring>
 
-#include "base/fence.h"
 #include "base/os.h"
 #include "preload/report.h"
 #include "preload/vectors.h"
@@ -32,7 +31,7 @@ bool ReadRequest(unsigned index, uzswap_parameter_request* copy) {
       std::atomic_ref(control.version).load(std::memory_order_acquire);
   if (before % 2 != 0) return false;
   memcpy(copy, &control.request[index], sizeof(*copy));
-  FullFence();
+  std::atomic_thread_fence(std::memory_order_acquire);
   copy->value[sizeof(copy->value) - 1] = '\0';
   return std::atomic_ref(control.version).load(std::memory_order_relaxed) ==
          before;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "zswap/pool_list.h"
 
-#include "base/fence.h"
 #include "zswap/test_hooks.h"
 
 namespace uzswap {
@@ -105,7 +104,7 @@ void PoolList::MakeCurrent(unsigned index) {
 
 PoolIndex PoolList::Acquire(unsigned entries) {
   const Grace::Reader reader(grace_);
-  const unsigned index = current_.load(std::memory_order_acquire);
+  const unsigned index = current_.load(std::memory_order_seq_cst);
   HookInAcquire();
   slots_[index].references.Add(Count::kReferences, entries);
   return static_cast<PoolIndex>(index);
@@ -114,9 +113,8 @@ PoolIndex PoolList::Acquire(unsigned entries) {
 void PoolList::Drop(PoolIndex index) {
   Slot& slot = slots_[index];
   // After the count the pool may be gone, but its slot is not.
-  slot.references.Subtract(Count::kReferences);
-  FullFence();
-  if (slot.state.load(std::memory_order_relaxed) != State::kDraining) return;
+  slot.references.AddInOrder(Count::kReferences, ~uint64_t{0});
+  if (slot.state.load(std::memory_order_seq_cst) != State::kDraining) return;
   // Of two that drop the last two, one at least sees both gone.
   if (slot.references.SumInOrder(Count::kReferences) == 0) {
     (void)worker_.Queue(reaper_);
@@ -130,10 +128,10 @@ void PoolList::Reap(Work* work) {
 }
 
 void PoolList::DestroyEmpty() {
-  uint64_t since[kMax];
+  uint32_t since[kMax];
   {
     ScopedLock lock(mutex_);
-    for (unsigned i = 0; i < kMax; ++i) since[i] = DrainingSince(i);
+    for (unsigned i = 0; i < kMax; ++i) since[i] = slots_[i].demotions;
   }
   // Stores that saw a pool while it was current have counted themselves.
   grace_.Synchronize();
@@ -155,19 +153,14 @@ void PoolList::DestroyEmpty() {
   }
 }
 
-uint64_t PoolList::DrainingSince(unsigned index) {
-  const Slot& slot = slots_[index];
-  return slot.state.load(std::memory_order_relaxed) == State::kDraining
-             ? slot.demotions
-             : 0;
-}
-
-// Whoever demoted a pool that must wait has queued the reaper once more.
-bool PoolList::MakeDying(unsigned index, uint64_t since) {
+// A pool that was revived and left again after `since` may have been seen by a
+// store that is not counted yet.
+bool PoolList::MakeDying(unsigned index, uint32_t since) {
   ScopedLock lock(mutex_);
   Slot& slot = slots_[index];
-  if (since == 0 || DrainingSince(index) != since ||
-      slot.references.Sum(Count::kReferences) != 0) {
+  if (slot.state.load(std::memory_order_relaxed) != State::kDraining ||
+      slot.demotions != since ||
+      slot.references.SumInOrder(Count::kReferences) != 0) {
     return false;
   }
   slot.state.store(State::kDying, std::memory_order_seq_cst);

@@ -10,9 +10,9 @@
 // - A pool is destroyed by the worker, which may sleep, never where a fault is
 //   served; and after a grace period, in which everybody leaves who saw it.
 // - Being referenced is counted on each CPU. A sum is only zero for good when
-//   no new reference can come, so it is looked at only while the pool drains
-//   and after a grace period since it was current. A pool that was revived and
-//   left again during that grace period has to wait for another.
+//   no new reference can come, so it is looked at only when the pool has been
+//   draining for a whole grace period: one that was revived meanwhile and left
+//   again has to wait for the next.
 // - Set-up happens before the list is touched: when it fails, nothing changed.
 #ifndef UZSWAP_ZSWAP_POOL_LIST_H_
 #define UZSWAP_ZSWAP_POOL_LIST_H_
@@ -93,7 +93,7 @@ class PoolList {
   struct Slot {
     Pool pool;
     std::atomic<State> state{State::kFree};
-    uint64_t demotions = 0;  // times it ceased to be current; under mutex_
+    uint32_t demotions = 0;  // times it stopped being current; by mutex_
     PerCpuCounters<Count> references;
   };
 
@@ -104,10 +104,7 @@ class PoolList {
 
   static void Reap(Work* work);
   void DestroyEmpty();
-  // When a pool became a draining one, as a number; 0: it is none.
-  uint64_t DrainingSince(unsigned index) UZSWAP_REQUIRES(mutex_);
-  // If it is empty and has been draining all the time since `since`.
-  bool MakeDying(unsigned index, uint64_t since);
+  bool MakeDying(unsigned index, uint32_t since);
   unsigned FindAlive(const PoolKind& kind) UZSWAP_REQUIRES(mutex_);
   unsigned TakeFree() UZSWAP_REQUIRES(mutex_);
   void MakeCurrent(unsigned index) UZSWAP_REQUIRES(mutex_);

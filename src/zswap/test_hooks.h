@@ -39,7 +39,6 @@ inline void HookAfterGrace() {
   if (zswap_test_hooks.after_grace) zswap_test_hooks.after_grace();
 }
 #else
-inline void HookAfterGrace() {}
 inline void HookAfterSelect(Slot) {}
 inline void HookBeforeFinish(Slot) {}
 inline bool HookNoEntry() { return false; }
