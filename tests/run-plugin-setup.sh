@@ -36,7 +36,10 @@ export UZSWAP_ROOT=0
 plugin fine 0
 plugin nomemory ENOMEM
 plugin broken EINVAL
-uz() { run_as_user env -i UZSWAP_ROOT=0 COLOUR=red "$work/tree/uzswap" "$@"; }
+uz() {
+  run_as_user env -i UZSWAP_ROOT=0 COLOUR=red UZSWAP_ALL_PLUGINS="${all:-0}" \
+    "$work/tree/uzswap" "$@"
+}
 
 program='
 #define _GNU_SOURCE
@@ -54,13 +57,13 @@ int main(int argc, char **argv) {
 }'
 echo "$program" >show.c
 cc -o show show.c
-for compressor in lz4 fine; do
+for compressor in lz4 fine; do for all in 0 1; do
   uz run -q -m 24M --compressor $compressor -- "$work/src/show" word \
     >"$work/out" 2>"$work/stderr" || fail "$(cat "$work/stderr")"
   [ "$(cat "$work/out")" = "red word 2 show 1" ] || fail "$(cat "$work/out")"
   [ "$(cat "$work/stderr")" = "$work/src/show: said" ] ||
     fail "$(cat "$work/stderr")"
-done
+done; done
 
 # What cannot be set up is replaced, and said once, not by every process.
 for compressor in nomemory broken; do

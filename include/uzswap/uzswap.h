@@ -217,6 +217,8 @@ UZSWAP_API void uzswap_forbid_threads(void);
  * terminated; what does not fit is left out. Complete once uzswap_open has
  * succeeded. */
 UZSWAP_API void uzswap_list_compressors(char* names, size_t bytes);
+/* 1: a compressor of this name (NULL: the default) needs no plug-in. */
+UZSWAP_API int uzswap_is_built_in(const char* name);
 
 /* The descriptors uzswap holds, for hiding them from the program. Returns how
  * many were put into fds (at most capacity). All are at or above 900 unless

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "compress/builtin.h"
 #include "compress/registry.h"
 #include "zswap/parameters.h"
 
@@ -113,6 +114,11 @@ int uzswap_get_parameter(const char* name, char* value, size_t bytes) {
   if (length >= bytes) return -ENOSPC;
   memcpy(value, text.text, length + 1);
   return 0;
+}
+
+int uzswap_is_built_in(const char* name) {
+  uzswap::registry::RegisterBuiltins();
+  return name == nullptr || uzswap::registry::Find(name, nullptr).ok() ? 1 : 0;
 }
 
 void uzswap_list_compressors(char* names, size_t bytes) {

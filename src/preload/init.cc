@@ -59,6 +59,11 @@ void Start(int argc, char** argv, char** environment) {
     Refuse(settings, "this processor has no XSAVE, which uzswap needs");
     return;
   }
+  // Loading code this early has its price (libc_start.h), so only on demand.
+  if (!settings.all_plugins &&
+      uzswap_is_built_in(settings.config.compressor) != 0) {
+    settings.config.plugin_dir = nullptr;
+  }
   if (settings.config.plugin_dir != nullptr) {
     InitialiseLibc(argc, argv, environment);
   }

@@ -57,6 +57,7 @@ bool ReadSettings(const char* const* environment, Settings* settings) {
                                      : UZSWAP_EVICT_AUTO;
   settings->report = Find(environment, "UZSWAP_REPORT");
   settings->root = Number(environment, "UZSWAP_ROOT");
+  settings->all_plugins = Number(environment, "UZSWAP_ALL_PLUGINS") != 0;
   settings->chaos_ms = Number(environment, "UZSWAP_CHAOS");
   settings->patch = !Is(Find(environment, "UZSWAP_SYSCALLS"), "dispatch");
   return true;

@@ -14,7 +14,8 @@ struct Settings {
   const char* report;
   uint64_t root;  // the process that `uzswap run` started
   uint64_t chaos_ms;
-  bool patch;  // false: dispatch alone
+  bool all_plugins;  // load those that nobody has asked for yet, too
+  bool patch;        // false: dispatch alone
 };
 
 // False: UZSWAP_MEMORY is not set, so nobody asked for anything.
