@@ -8,6 +8,7 @@ namespace uzswap {
 constinit LockClass PoolList::lock_class_{"pools"};
 constinit LockClass PoolList::switch_class_{"pool switch"};
 constinit LockClass PoolList::reaper_class_{"pool reaper"};
+constinit LockClass PoolList::reap_class_{"pool reaping"};
 
 Status PoolList::Init(const PoolKind& kind) {
   reaper_.run = Reap;
@@ -34,6 +35,15 @@ void PoolList::Release() {
 // ---- switching
 
 Status PoolList::Switch(const PoolKind& kind) {
+  const Status s = TrySwitch(kind);
+  if (s.error() != ENOSPC) return s;
+  // Perhaps most are empty and wait for the worker, which is slower than
+  // somebody who does nothing but switch. We may sleep as well as it may.
+  DestroyEmpty();
+  return TrySwitch(kind);
+}
+
+Status PoolList::TrySwitch(const PoolKind& kind) {
   ScopedLock switching(switch_mutex_);
   unsigned index = kMax;
   bool found = false;
@@ -128,6 +138,8 @@ void PoolList::Reap(Work* work) {
 }
 
 void PoolList::DestroyEmpty() {
+  // What another has begun is over when we have had our turn.
+  ScopedLock reaping(reap_mutex_);
   uint32_t since[kMax];
   {
     ScopedLock lock(mutex_);
@@ -177,6 +189,7 @@ void PoolList::ForEach(F f) {
   for (unsigned i = 0; i < end; ++i) {
     const State state = slots_[i].state.load(std::memory_order_seq_cst);
     if (state == State::kCurrent || state == State::kDraining) {
+      HookPoolVisited();
       f(slots_[i].pool);
     }
   }
@@ -231,6 +244,7 @@ void PoolList::UnlockAll() {
 
 void PoolList::ResetInChild() {
   switch_mutex_.ResetInChild();
+  reap_mutex_.ResetInChild();
   mutex_.ResetInChild();
   grace_.ResetInChild();
   ForEach([](Pool& pool) { pool.ResetLocksInChild(); });

@@ -7,8 +7,9 @@
 //                       ^-----Switch---------'
 //
 // Why nothing can go wrong:
-// - A pool is destroyed by the worker, which may sleep, never where a fault is
-//   served; and after a grace period, in which everybody leaves who saw it.
+// - A pool is destroyed by the worker, or by somebody who switches, who may
+//   sleep, never where a fault is served; and after a grace period, in which
+//   everybody leaves who saw it.
 // - Being referenced is counted on each CPU. A sum is only zero for good when
 //   no new reference can come, so it is looked at only when the pool has been
 //   draining for a whole grace period: one that was revived meanwhile and left
@@ -102,6 +103,8 @@ class PoolList {
     PoolList* list;
   };
 
+  // As Switch; ENOSPC also when there are empty pools that still exist.
+  Status TrySwitch(const PoolKind& kind);
   static void Reap(Work* work);
   void DestroyEmpty();
   bool MakeDying(unsigned index, uint32_t since);
@@ -115,10 +118,12 @@ class PoolList {
   static LockClass lock_class_;
   static LockClass switch_class_;
   static LockClass reaper_class_;
+  static LockClass reap_class_;
 
   Worker& worker_;
   // Switches and their set-ups are one after the other; it sleeps.
   Mutex switch_mutex_{switch_class_};
+  Mutex reap_mutex_{reap_class_};  // of DestroyEmpty; it sleeps
   // States; short. Readers of states need none.
   Mutex mutex_{lock_class_};
   Grace grace_;

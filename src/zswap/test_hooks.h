@@ -14,8 +14,9 @@ struct ZswapTestHooks {
   void (*before_finish)(Slot slot);  // on the device, table not yet told
   bool (*no_entry)();                // true: Store gets no entry
   void (*before_replace)();          // migrated, table not yet told
-  void (*in_acquire)();   // the current pool seen, not yet referenced
-  void (*after_grace)();  // before empty pools are looked for
+  void (*in_acquire)();    // the current pool seen, not yet referenced
+  void (*after_grace)();   // before empty pools are looked for
+  void (*pool_visited)();  // found on a walk over all pools, not yet used
 };
 
 #ifdef UZSWAP_TEST_HOOKS
@@ -38,6 +39,9 @@ inline void HookInAcquire() {
 inline void HookAfterGrace() {
   if (zswap_test_hooks.after_grace) zswap_test_hooks.after_grace();
 }
+inline void HookPoolVisited() {
+  if (zswap_test_hooks.pool_visited) zswap_test_hooks.pool_visited();
+}
 #else
 inline void HookAfterSelect(Slot) {}
 inline void HookBeforeFinish(Slot) {}
@@ -45,6 +49,7 @@ inline bool HookNoEntry() { return false; }
 inline void HookBeforeReplace() {}
 inline void HookInAcquire() {}
 inline void HookAfterGrace() {}
+inline void HookPoolVisited() {}
 #endif
 
 }  // namespace uzswap

@@ -103,8 +103,10 @@ class Engine {
   Engine() : Engine(Options{}) {}
   ~Engine() {
     FaultyCodec::Heal();
+    zswap->FlushWork();
     zswap->CheckInvariants();
     zswap->Invalidate(Slot{0}, kSlotLimit);
+    zswap->FlushWork();
     zswap->CheckInvariants();
     const ZswapStats stats = zswap->Stats();
     CHECK(stats.stored_pages == 0);
