@@ -29,10 +29,7 @@ void Zswap::Impl::StoreGroup(std::span<StoreUnit> units) {
       pending[count++] = {unit.page, entries[i], &unit.status};
     }
   }
-  if (count > 0) {
-    MakeRoom();
-    PutGroup({pending, count});
-  }
+  if (count > 0) PutGroup({pending, count});
   for (size_t i = 0; i < units.size(); ++i) {
     if (entries[i] == kNoEntry) continue;
     if (units[i].status.ok()) {
@@ -70,8 +67,9 @@ void Zswap::Impl::MakeRoom() {
   if (PoolPages() >= limit.max()) NoteLimitExceeded();
 }
 
-// When zswap is disabled pages go past the pool; those that cannot are kept in
-// it all the same, since nobody else would have them.
+// When zswap is disabled pages go past the pool, which is neither shrunk for
+// them nor are they compressed; those that cannot are kept in it all the same,
+// since nobody else would have them.
 void Zswap::Impl::PutGroup(std::span<Pending> group) {
   if (!parameters.enabled.load(std::memory_order_relaxed)) {
     for (Pending& unit : group) {
@@ -98,6 +96,7 @@ void Zswap::Impl::PutInPool(std::span<Pending> group) {
     units[count++] = &unit;
   }
   if (count == 0) return;
+  MakeRoom();
   Pool::Stored stored[kMaxBatch];
   const PoolIndex pool = pools.Acquire(count);
   pools[pool].StoreGroup({pages, count}, stored);

@@ -39,7 +39,7 @@ TEST(PoolLimit, MaximumAndAcceptAreTheKernelsIntegers) {
   EXPECT_EQ(odd.accept(), 25u);
 }
 
-TEST(PoolLimit, FullStaysFullUntilTheAcceptThreshold) {
+TEST(PoolLimit, B25_FullStaysFullUntilTheAcceptThreshold) {
   PoolLimit limit(100, 90);
   limit.SetTotalPages(100);
   EXPECT_EQ(limit.Check(99), Verdict::kAccept);
@@ -163,7 +163,7 @@ TEST_F(Writeback, OneStoreWritesBackABoundedBatch) {
 
 // Threads that store at the same time exceed the limit by no more than
 // what each of them had in its hands (and what zsmalloc keeps in part).
-TEST_F(Writeback, ParallelStoresStayNearTheLimit) {
+TEST_F(Writeback, B25_ParallelStoresStayNearTheLimit) {
   Engine engine({.total_pages = 400, .device_pages = 100000});
   std::atomic<PageCount> highest{0};
   std::vector<std::thread> threads;
@@ -202,7 +202,7 @@ TEST_F(Writeback, WithoutADeviceTheLimitIsExceededVisiblyAndNothingIsLost) {
   }
 }
 
-TEST_F(Writeback, WithAFullDeviceThePoolKeepsEverything) {
+TEST_F(Writeback, B29_WithAFullDeviceThePoolKeepsEverything) {
   Engine engine({.total_pages = 50, .device_pages = 20});
   for (uint64_t slot = 0; slot < 300; ++slot) {
     ASSERT_TRUE(engine.Store(slot, 1, Content::kRandom).ok());
@@ -256,7 +256,7 @@ TEST_F(Writeback, ContentThatCannotBeDecompressedIsNotWritten) {
 
 // CVE-2023-53178: between the choice of the victim and its claim the slot gets
 // other content; the entry is used again at another slot, or at the same one.
-TEST_F(Writeback, AVictimReplacedBeforeItsClaimIsNotWrittenInItsPlace) {
+TEST_F(Writeback, B1_AVictimReplacedBeforeItsClaimIsNotWrittenInItsPlace) {
   Engine engine({.device_pages = 100});
   hooked = &engine;
   ASSERT_TRUE(engine.Store(1, 1).ok());
@@ -273,7 +273,7 @@ TEST_F(Writeback, AVictimReplacedBeforeItsClaimIsNotWrittenInItsPlace) {
   EXPECT_TRUE(engine.LoadIs(2, 1));
 }
 
-TEST_F(Writeback, AnEntryReusedForItsOwnSlotIsWrittenInItsNewVersion) {
+TEST_F(Writeback, B1_AnEntryReusedForItsOwnSlotIsWrittenInItsNewVersion) {
   Engine engine({.device_pages = 100});
   hooked = &engine;
   ASSERT_TRUE(engine.Store(1, 1).ok());
@@ -309,14 +309,14 @@ TEST_F(Writeback, ALoadDuringWritebackHasTheCopyInThePool) {
   });
 }
 
-TEST_F(Writeback, AnInvalidateDuringWritebackWins) {
+TEST_F(Writeback, B2_AnInvalidateDuringWritebackWins) {
   ReplaceDuringWriteback([](void*) {
     hooked->zswap->Invalidate(Slot{1}, 1);
     EXPECT_FALSE(hooked->zswap->Contains(Slot{1}));
   });
 }
 
-TEST_F(Writeback, AStoreDuringWritebackWins) {
+TEST_F(Writeback, B2_AStoreDuringWritebackWins) {
   ReplaceDuringWriteback([](void*) {
     EXPECT_TRUE(hooked->Store(1, 2).ok());
     EXPECT_TRUE(hooked->LoadIs(1, 2));
