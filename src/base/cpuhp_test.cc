@@ -134,7 +134,7 @@ TEST_F(CpuHotplug, FailedAddTearsDownTheCpusBeforeAndLeavesNoInstance) {
   }
 }
 
-TEST_F(CpuHotplug, FailedAddWithoutTeardownLeavesFreeingToTheCaller /* B11 */) {
+TEST_F(CpuHotplug, B11_FailedAddWithoutTeardownLeavesFreeingToTheCaller) {
   Thing a('a');
   cpus_.FailNth(3, EAGAIN);
   EXPECT_EQ(EAGAIN, machine_.AddInstance(without_, a).error());
@@ -306,7 +306,7 @@ TEST_F(CpuHotplug, AForkedChildGoesOn) {
 
 using CpuHotplugDeathTest = CpuHotplug;
 
-TEST_F(CpuHotplugDeathTest, RemovingAfterAFailedAddIsABug /* B11 */) {
+TEST_F(CpuHotplugDeathTest, B11_RemovingAfterAFailedAddIsABug) {
   Thing a('a');
   cpus_.FailNth(1, ENOMEM);
   EXPECT_EQ(ENOMEM, machine_.AddInstance(without_, a).error());

@@ -88,7 +88,7 @@ void CompressInReclaim(Locks& l) {
   lockdep::ReclaimEnd();
 }
 
-TEST(LockdepReclaim, FindsTheDeadlockOfThreeSequencesInAnyOrder) {
+TEST(LockdepReclaim, B9_FindsTheDeadlockOfThreeSequencesInAnyOrder) {
   using Sequence = void (*)(Locks&);
   std::array<Sequence, 3> sequences = {
       FreeCompressorUnderContext, AllocateUnderCompressor, CompressInReclaim};
@@ -109,7 +109,7 @@ TEST(LockdepReclaim, FindsTheDeadlockOfThreeSequencesInAnyOrder) {
   } while (std::next_permutation(order.begin(), order.end()));
 }
 
-TEST(LockdepReclaim, IsSilentAboutTheShippedOrder) {
+TEST(LockdepReclaim, B9_IsSilentAboutTheShippedOrder) {
   Locks& l = Locks::New();
   const Caught caught;
   for (int i = 0; i < 2; ++i) {
@@ -261,7 +261,7 @@ TEST(LockdepCompletion, WorkThatWaitsForItselfIsReported) {
 
 // A module is loaded by a helper, which waits for other work, which needs the
 // hotplug lock, under which the module is wanted.
-TEST(LockdepCompletion, LoadingAModuleUnderTheHotplugLockIsReported) {
+TEST(LockdepCompletion, B36_LoadingAModuleUnderTheHotplugLockIsReported) {
   static LockClass module_load{"(completion)module"};
   static LockClass scan{"(completion)scan"};
   static RwLock hotplug{cpu_hotplug_class};

@@ -127,7 +127,7 @@ TEST(LockdepDeathTest, ReportsTwoLocksOfOneClass) {
   EXPECT_DEATH(LockUnlock(l.a, other), "two locks of one class: a");
 }
 
-TEST(LockdepDeathTest, ReportsTooManyHeldLocks) {
+TEST(LockdepDeathTest, B39_ReportsTooManyHeldLocks) {
   Locks& l = Locks::New();
   auto pile_up = [&] {
     ScopedLock a(l.a);

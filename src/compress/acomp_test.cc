@@ -82,7 +82,7 @@ class AcompTest : public ::testing::Test {
   PageBytes buffers_[kMax];
 };
 
-TEST_F(AcompTest, CodecsFinishInSubmit) {
+TEST_F(AcompTest, B33_CodecsFinishInSubmit) {
   for (unsigned n = 1; n <= kMax; ++n) {
     fake = {};
     Batch batch(AcompOp::kCompress, kFakeCodec);
@@ -203,7 +203,7 @@ TEST_F(AcompTest, LengthsThatAreNoCompressionAreRefused) {
   EXPECT_EQ(ENOSPC, batch.error(0));
 }
 
-TEST_F(AcompTest, NothingIsWrittenBehindTheRoom) {
+TEST_F(AcompTest, B30_NothingIsWrittenBehindTheRoom) {
   Random random(3);
   for (const char* name : {"lz4", "zstd", "copy"}) {
     const Workspace workspace(Plugin(name));
@@ -270,7 +270,7 @@ struct ToyStore {
   unsigned groups = 0, incompressible = 0, failed = 0;
 };
 
-TEST_F(AcompTest, AGroupIsKeptWholeOrNotAtAll) {
+TEST_F(AcompTest, B38_AGroupIsKeptWholeOrNotAtAll) {
   const std::vector<PageBytes> folio(pages_, pages_ + kMax);
   for (unsigned bad = 0; bad < kMax; ++bad) {
     for (const int error : {ENOSPC, EINVAL}) {
@@ -293,7 +293,7 @@ TEST_F(AcompTest, AGroupIsKeptWholeOrNotAtAll) {
   }
 }
 
-TEST_F(AcompTest, AFolioIsCutIntoGroupsUpToTheFirstThatFails) {
+TEST_F(AcompTest, B38_AFolioIsCutIntoGroupsUpToTheFirstThatFails) {
   for (unsigned pages = 1; pages <= 3 * kMax; ++pages) {
     const std::vector<PageBytes> folio(pages, pages_[0]);
     fake = {};

@@ -196,7 +196,7 @@ TEST_F(CompressorHotplug, WithoutAContextAndTheSpareTakenOneWaitsForTheSpare) {
   c->Destroy();
 }
 
-TEST_F(CompressorHotplug, OfflineTakesNothingFromWhoHoldsTheContext /* B6 */) {
+TEST_F(CompressorHotplug, B6_OfflineTakesNothingFromWhoHoldsTheContext) {
   Compressor* c = Make();
   AcompContext& context = c->LockOn(3);
   std::thread([&] { cpus_.Down(3); }).join();
@@ -214,7 +214,7 @@ TEST_F(CompressorHotplug, OfflineTakesNothingFromWhoHoldsTheContext /* B6 */) {
   c->Destroy();
 }
 
-TEST_F(CompressorHotplug, FailedAddLeavesNothing /* B10, B11 */) {
+TEST_F(CompressorHotplug, B10_B11_FailedAddLeavesNothing) {
   Make()->Destroy();  // what the first time costs
   for (int k = 1; k <= 6; ++k) {
     for (const bool plugin_fails : {true, false}) {
@@ -257,7 +257,7 @@ TEST_F(CompressorHotplug, AMappingThatIsRefusedIsENOMEMAndLeavesNothing) {
   EXPECT_EQ(0, status);
 }
 
-TEST_F(CompressorHotplug, ACpuWhoseSetUpFailsGoesOnWithTheSpare /* B10 */) {
+TEST_F(CompressorHotplug, B10_ACpuWhoseSetUpFailsGoesOnWithTheSpare) {
   Compressor* c = Make();
   AcompContext* const spare = ContextOf(*c, 7);
   fake.fail_init_in = 1;
@@ -276,7 +276,7 @@ TEST_F(CompressorHotplug, ACpuWhoseSetUpFailsGoesOnWithTheSpare /* B10 */) {
   c->Destroy();
 }
 
-TEST_F(CompressorHotplug, NoLoaderRunsUnderTheHotplugLock /* B36 */) {
+TEST_F(CompressorHotplug, B36_NoLoaderRunsUnderTheHotplugLock) {
   fake.needs_hotplug_lock = true;
   Compressor* c = Make();
   EXPECT_TRUE(cpus_.Up(5).ok());
@@ -408,7 +408,7 @@ void Storm(Simulator& cpus, const uzswap_compressor& plugin, uint64_t seed) {
   cpuhp::System().CheckInvariants();
 }
 
-TEST_F(CompressorHotplug, StormsHarmNobody /* B6, B10, B12 */) {
+TEST_F(CompressorHotplug, B6_B10_B12_StormsHarmNobody) {
   uint64_t seed = 1;
   if (const char* given = getenv("UZSWAP_SEED"))
     seed = strtoull(given, nullptr, 0);
@@ -455,7 +455,8 @@ TEST_F(CompressorHotplug, ChildrenOfAStormSetUpAndCompress) {
 #ifdef UZSWAP_DEBUG
 using CompressorHotplugDeathTest = CompressorHotplug;
 
-TEST_F(CompressorHotplugDeathTest, LoadingCodeUnderTheHotplugLockIsReported) {
+TEST_F(CompressorHotplugDeathTest,
+       B36_LoadingCodeUnderTheHotplugLockIsReported) {
   // As zram did: a startup callback that looks a compressor up (B36).
   static cpuhp::State state{
       "test/loads:prepare", [](unsigned, cpuhp::Instance&) {
@@ -468,9 +469,8 @@ TEST_F(CompressorHotplugDeathTest, LoadingCodeUnderTheHotplugLockIsReported) {
   cpuhp::System().RemoveState(state);
 }
 
-TEST_F(CompressorHotplugDeathTest, CompressorsAreNeverMadeUnderAContext) {
-  // B8 and B9 (the syzbot report of 2025), without ever deadlocking: the first
-  // Create has taught the order.
+TEST_F(CompressorHotplugDeathTest, B8_B9_CompressorsAreNeverMadeUnderAContext) {
+  // As in syzbot's report of 2025; the first Create has taught the order.
   Compressor* c = Make();
   Compressor* other = Make();
   AcompContext& context = c->LockOn(0);
@@ -484,7 +484,7 @@ TEST_F(CompressorHotplugDeathTest, CompressorsAreNeverMadeUnderAContext) {
   c->Destroy();
 }
 
-TEST_F(CompressorHotplugDeathTest, ReclaimNeverTakesTheHotplugLock /* B7 */) {
+TEST_F(CompressorHotplugDeathTest, B7_ReclaimNeverTakesTheHotplugLock) {
   Compressor* c = Make();
   lockdep::ReclaimBegin();
   AcompContext& spare = c->LockOn(7);

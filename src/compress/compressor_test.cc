@@ -379,7 +379,7 @@ TEST_F(CompressorTest, ChildrenOfBusyProcessesCompress) {
 
 using CompressorDeathTest = CompressorTest;
 
-TEST_F(CompressorDeathTest, AnOverrunOfAnyBufferIsFound /* B30 */) {
+TEST_F(CompressorDeathTest, B30_AnOverrunOfAnyBufferIsFound) {
   for (size_t* overrun : {&fake.overrun_buffer, &fake.overrun_workspace}) {
     for (const unsigned buffer : {0u, 3u, kMaxBatch - 1}) {
       Compressor* c = Compressor::Create(kFake, {.buffers = kMaxBatch}).value();

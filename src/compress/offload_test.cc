@@ -20,7 +20,7 @@ using testing::OffloadTest;
 using testing::PageBytes;
 using testing::Random;
 
-TEST_F(OffloadTest, TheDeviceDoesBatchesOfEverySize) {
+TEST_F(OffloadTest, B33_TheDeviceDoesBatchesOfEverySize) {
   Start();
   for (unsigned n = 1; n <= kMax; ++n) {
     Batch batch(AcompOp::kCompress, codec());
@@ -50,7 +50,7 @@ TEST_F(OffloadTest, TheDeviceDoesBatchesOfEverySize) {
   EXPECT_EQ(0u, device_->owned());
 }
 
-TEST_F(OffloadTest, ResultsAreTakenInAnyOrder) {
+TEST_F(OffloadTest, B32_ResultsAreTakenInAnyOrder) {
   Start();
   Batch batch(AcompOp::kCompress, codec());
   Add(batch);

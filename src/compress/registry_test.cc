@@ -314,7 +314,7 @@ Status LoaderThatNeedsHotplug(const char*, const char*,
   return kOk;
 }
 
-TEST_F(RegistryTest, ALoaderMayWaitForTheHotplugLock) {
+TEST_F(RegistryTest, B36_ALoaderMayWaitForTheHotplugLock) {
   InChild([] {
     registry::SetLoaderForTest(LoaderThatNeedsHotplug);
     std::atomic<bool> stop{false};
@@ -333,7 +333,7 @@ TEST_F(RegistryTest, ALoaderMayWaitForTheHotplugLock) {
 }
 
 #ifdef UZSWAP_DEBUG
-TEST_F(RegistryTest, LoadingUnderTheHotplugLockIsFoundOut) {
+TEST_F(RegistryTest, B36_LoadingUnderTheHotplugLockIsFoundOut) {
   EXPECT_DEATH(
       {
         registry::SetLoaderForTest(SlowLoader);

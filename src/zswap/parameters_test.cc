@@ -185,7 +185,7 @@ TEST_F(ParametersTest, ALevelComesWithTheCompressor) {
   EXPECT_EQ(host.level, UZSWAP_COMPRESSOR_DEFAULT_LEVEL);
 }
 
-TEST_F(ParametersTest, AFailedSwitchChangesNothing) {
+TEST_F(ParametersTest, B16_AFailedSwitchChangesNothing) {
   Start();
   EXPECT_EQ(Set("compressor", "lz5"), ENOENT);
   EXPECT_EQ(Set("compressor", ""), ENOENT);
@@ -199,7 +199,7 @@ TEST_F(ParametersTest, AFailedSwitchChangesNothing) {
   EXPECT_EQ(Set("compressor", "zstd"), 0);
 }
 
-TEST_F(ParametersTest, WithoutAPoolNothingIsEnabledUntilOneIsMade) {
+TEST_F(ParametersTest, B17_WithoutAPoolNothingIsEnabledUntilOneIsMade) {
   Start();
   parameters.has_pool = false;
   EXPECT_EQ(Set("enabled", "Y"), ENODEV);
@@ -214,7 +214,7 @@ TEST_F(ParametersTest, WithoutAPoolNothingIsEnabledUntilOneIsMade) {
   EXPECT_EQ(Set("enabled", "Y"), 0);
 }
 
-TEST_F(ParametersTest, AfterAFailedSetupOnlyNumbersAndShrinkerCanBeSet) {
+TEST_F(ParametersTest, B16_AfterAFailedSetupOnlyNumbersAndShrinkerCanBeSet) {
   parameters.state = InitState::kFailed;
   EXPECT_EQ(Set("compressor", "zstd"), ENODEV);
   EXPECT_EQ(Set("zpool", "zbud"), ENODEV);

@@ -171,7 +171,7 @@ TEST(Zswap, WithoutPoolMemoryThePageGoesStraightToTheDevice) {
 
 // Whatever makes the store of a newer version fail, the older one is gone
 // and can never be loaded or written back.
-TEST(Zswap, AFailedStoreLeavesNoOlderVersion) {
+TEST(Zswap, B3_AFailedStoreLeavesNoOlderVersion) {
   const auto no_entry = [] { zswap_test_hooks.no_entry = [] { return true; }; };
   const auto no_pool_memory = [] { zpool_failure::FailNth(1); };
   struct Case {
