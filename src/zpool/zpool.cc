@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "zpool/z3fold.h"
+#include "zpool/zbud.h"
 #include "zpool/zsmalloc.h"
 
 namespace uzswap {
@@ -22,6 +24,8 @@ struct Kind {
 
 constexpr Kind kKinds[] = {
     {"zsmalloc", CreateZsmalloc},
+    {"zbud", NewZbud},
+    {"z3fold", NewZ3fold},
 };
 
 const Kind* Find(const char* name) {

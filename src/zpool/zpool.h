@@ -63,8 +63,8 @@ class Zpool {
   ~Zpool() = default;
 };
 
-// "zsmalloc" (more to come). ENOENT: no such zpool. ENOMEM. The object lives in
-// memory of its own until Destroy().
+// "zsmalloc", "zbud", "z3fold". ENOENT: no such zpool. ENOMEM. The object lives
+// in memory of its own until Destroy().
 Result<Zpool*> CreateZpool(const char* name);
 bool ZpoolExists(const char* name);
 // nullptr after the last.

@@ -1,32 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "zpool/zsmalloc_area.h"
 
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-
 #include <algorithm>
 
 #include "base/check.h"
 #include "base/os.h"
 #include "zpool/failure.h"
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
+#include "zpool/frames.h"
 
 namespace uzswap {
-namespace {
-
-constexpr unsigned kVictimsMax = 64;
-// "The calling thread" instead of a descriptor (Linux 6.15).
-constexpr int64_t kPidfdSelf = -10000;
-
-}  // namespace
 
 // Runs that are between the warm and the cold lists, while their frames go.
 struct ZsmallocArea::Victims {
-  ZspageId ids[kVictimsMax];
+  ZspageId ids[kDropMax];
   unsigned count = 0;
 };
 
@@ -113,21 +99,9 @@ ZspageId ZsmallocArea::Describe(uint32_t first_page, unsigned pages) {
 
 Status ZsmallocArea::Materialize(Zspage& z, unsigned frames) {
   DCHECK(z.frames < frames && frames <= z.pages);
-  if (zpool_failure::ShouldFail()) return Status::Error(ENOMEM);
   const unsigned more = frames - z.frames;
-  std::byte* const from =
-      base_ + (PageCount{z.first_page} + z.frames) * kPageSize;
-  // One call for all, and a refusal is an error here, not a signal later.
-  const Status status = Status::FromReturn(
-      os::Syscall(SYS_madvise, reinterpret_cast<int64_t>(from),
-                  int64_t{more} << kPageShift, MADV_POPULATE_WRITE));
-  // Kernels before 5.14 say EINVAL; there the first touch does it.
-  if (!status.ok() && status.error() != EINVAL) {
-    // Some of the frames may have come. Where they cannot be given back the
-    // account keeps what a later attempt will find anyway.
-    os::Drop(from, size_t{more} << kPageShift).Ignore();
-    return Status::Error(ENOMEM);
-  }
+  UZSWAP_RETURN_IF_ERROR(TakeFrames(
+      base_ + (PageCount{z.first_page} + z.frames) * kPageSize, more));
   z.frames = static_cast<uint8_t>(frames);
   frames_.fetch_add(more, std::memory_order_relaxed);
   return kOk;
@@ -148,7 +122,7 @@ void ZsmallocArea::Give(ZspageId id) {
     if (warm_frames_ <= limit) return;
     ChooseVictims(victims, limit / 2);
   }
-  DropFrames(victims);
+  DropFramesOf(victims);
 }
 
 // What is kept must be small beside what is used, and enough that a pool which
@@ -160,7 +134,7 @@ PageCount ZsmallocArea::WarmLimit() const {
 void ZsmallocArea::ChooseVictims(Victims& victims, PageCount keep) {
   for (unsigned pages = ZsmallocGeometry::kMaxChain; pages > 0; --pages) {
     while (warm_[pages] != 0) {
-      if (warm_frames_ <= keep || victims.count == kVictimsMax) return;
+      if (warm_frames_ <= keep || victims.count == kDropMax) return;
       const ZspageId id = Pop(warm_, pages);
       warm_frames_ -= zspages_[id].frames;
       victims.ids[victims.count++] = id;
@@ -168,25 +142,20 @@ void ZsmallocArea::ChooseVictims(Victims& victims, PageCount keep) {
   }
 }
 
-void ZsmallocArea::DropFrames(Victims& victims) {
-  iovec ranges[kVictimsMax];
-  int64_t bytes = 0;
+void ZsmallocArea::DropFramesOf(Victims& victims) {
+  iovec ranges[kDropMax] = {};
+  bool went[kDropMax];
   for (unsigned i = 0; i < victims.count; ++i) {
     const Zspage& z = zspages_[victims.ids[i]];
     ranges[i] = {base_ + PageCount{z.first_page} * kPageSize,
                  size_t{z.frames} << kPageShift};
-    bytes += static_cast<int64_t>(ranges[i].iov_len);
   }
-  // One call, one TLB flush on the other CPUs. Older kernels refuse; then, or
-  // when it stopped half way, the runs go one by one.
-  const bool all = os::Syscall(SYS_process_madvise, kPidfdSelf,
-                               reinterpret_cast<int64_t>(ranges), victims.count,
-                               MADV_DONTNEED) == bytes;
+  DropFrames(ranges, victims.count, went);
   PageCount dropped = 0;
   for (unsigned i = 0; i < victims.count; ++i) {
     Zspage& z = zspages_[victims.ids[i]];
-    // Refused for locked memory: the frames stay, and so does the count.
-    if (!all && !os::Drop(ranges[i].iov_base, ranges[i].iov_len).ok()) continue;
+    // Else the frames stay, and so does the count.
+    if (!went[i]) continue;
     dropped += z.frames;
     z.frames = 0;
   }

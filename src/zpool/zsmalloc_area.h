@@ -99,7 +99,7 @@ class ZsmallocArea {
   ZspageId Describe(uint32_t first_page, unsigned pages) UZSWAP_REQUIRES(lock_);
   PageCount WarmLimit() const;
   void ChooseVictims(Victims& victims, PageCount keep) UZSWAP_REQUIRES(lock_);
-  void DropFrames(Victims& victims);
+  void DropFramesOf(Victims& victims);
   uint64_t CheckList(ZspageId head, unsigned pages, bool warm);
 
   static LockClass lock_class_;
