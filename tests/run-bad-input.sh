@@ -25,7 +25,7 @@ bad 'memory: 1 required SIZE missing' --memory ''
 bad '15M is too little; the minimum is 16.0 MiB' --memory 15M
 bad 'is not a size' --memory 99999999999999999999
 bad "--compressor 'lzma9' is not known; choose one of: .*lz4" -m 64M -c lzma9
-bad "--zpool 'zbud' is not known" -m 64M --zpool zbud
+bad "--zpool 'zfold' is not known; choose one of: .*zbud" -m 64M --zpool zfold
 for option in --max-pool-percent --accept-threshold-percent; do
   for value in 0 101 -1 ten 5.5; do
     bad "^uzswap: $option '$value' is out of range" -m 64M $option $value

@@ -44,7 +44,7 @@ struct uzswap_config {
   uint64_t memory_limit;     /* bytes of RssAnon + RssShmem, all included */
   const char* compressor;    /* "lz4", "zstd", "lzo"; NULL: "lz4" */
   int compressor_level;      /* 0: the compressor's default */
-  const char* zpool;         /* "zsmalloc"; NULL: "zsmalloc" */
+  const char* zpool;         /* "zsmalloc" (NULL), "zbud" or "z3fold" */
   unsigned max_pool_percent; /* of memory_limit; 0: default */
   unsigned accept_threshold_percent; /* of the pool's maximum; 0: 90 */
   const char* backing;    /* directory, file or block device; NULL: none */

@@ -179,7 +179,7 @@ Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
   Line line;
   if (created.error() == ENOENT) {
     line << "zpool \"" << zswap.zpool << "\": there is none of that name; try "
-         << "zsmalloc";
+         << "zsmalloc, zbud or z3fold";
     return why.Say(ENODEV, line);
   }
   line << "the engine with compressor \"" << plugin->name << "\" level "

@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/fail.h"
 #include "cli/layout.h"
+#include "cli/options.h"
 
 namespace uzswap::cli {
 
@@ -31,7 +32,8 @@ int ListCommand(const std::vector<std::string>& arguments) {
                 entry.problem ? ": " : "",
                 entry.problem ? entry.problem->sentence.c_str() : "");
   }
-  std::printf("zpools\n  %-10s built in\n", "zsmalloc");
+  std::printf("zpools\n");
+  for (const char* zpool : kZpools) std::printf("  %-10s built in\n", zpool);
   return 0;
 }
 

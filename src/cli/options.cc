@@ -94,7 +94,8 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
   add("-c,--compressor", &texts->compressor, "UZSWAP_COMPRESSOR",
       "NAME: lz4 (default), zstd or a plug-in;\nsee `uzswap list`");
   add("--zpool", &texts->zpool, "UZSWAP_ZPOOL",
-      "NAME: allocator for compressed pages (zsmalloc)");
+      "NAME: allocator for compressed pages: zsmalloc\n(default, the densest), "
+      "z3fold or zbud");
   add("--max-pool-percent", &texts->max_pool_percent, "UZSWAP_MAX_POOL_PERCENT",
       "N: most of the memory for compressed pages");
   add("--accept-threshold-percent", &texts->accept_threshold_percent,
@@ -150,8 +151,9 @@ void SplitCommand(const CLI::App& run, const std::vector<std::string>& all,
 
 Check CheckOptions(const OptionTexts& texts, Options* options) {
   if (Check c = CheckMemory(texts.memory, &options->memory)) return c;
-  if (texts.zpool != "zsmalloc") {
-    return OneOf("--zpool", texts.zpool, "zsmalloc");
+  if (std::find(std::begin(kZpools), std::end(kZpools), texts.zpool) ==
+      std::end(kZpools)) {
+    return OneOf("--zpool", texts.zpool, "zsmalloc, zbud, z3fold");
   }
   if (Check c = CheckPercent("--max-pool-percent", texts.max_pool_percent,
                              &options->max_pool_percent)) {

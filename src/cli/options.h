@@ -18,6 +18,9 @@ namespace uzswap::cli {
 
 inline constexpr uint64_t kMinimumMemory = uint64_t{16} << 20;
 
+// What --zpool can name; the engine has the same table.
+inline constexpr const char* kZpools[] = {"zsmalloc", "zbud", "z3fold"};
+
 // As written, before any check.
 struct OptionTexts {
   std::string memory;

@@ -22,6 +22,10 @@ constinit LockClass FoldLists::lock_class{"z3fold lists"};
 
 // ---- the layout of a page
 
+unsigned FoldHeader::Largest() const {
+  return std::max({chunks[kFoldFirst], chunks[kFoldMiddle], chunks[kFoldLast]});
+}
+
 unsigned FoldHeader::Start(FoldBuddy b) const {
   if (b == kFoldFirst) return 1;
   return b == kFoldMiddle ? start_middle : kChunksPerPage - chunks[kFoldLast];

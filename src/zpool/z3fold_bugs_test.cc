@@ -117,7 +117,7 @@ TEST_F(Z3fold, B40_AHeadlessPageIsFreedOnceWhateverRunsBesideIt) {
 // claimer and two Frees race for the end of one page.
 TEST_F(Z3fold, B41_APageEndsOnceWithNoLockHeldAndOnNoList) {
   for (int freed = 1; freed <= 2; ++freed) {
-    const std::vector<FoldObject> pair = {MakeChunks(24), MakeChunks(7)};
+    const std::vector<FoldObject> pair = {MakeChunks(20), MakeChunks(7)};
     ASSERT_EQ(PagesOf(pair), 1u);
     const FoldObject target = MakeChunks(40);
     const PageCount pages = pool_->total_pages();
@@ -227,18 +227,26 @@ TEST_F(Z3fold, B44_APageWithRoomIsAlwaysFoundAgain) {
 
 // What could not be written back or migrated was not put back on its list.
 TEST_F(Z3fold, B45_APageThatCannotBeEmptiedGoesBackToItsList) {
-  const std::vector<FoldObject> wide = MakeMany(20, 40);  // nowhere to go
+  // The room that was seen is taken by somebody else.
+  const FoldObject wide = MakeChunks(40);
+  const std::vector<FoldObject> single = Singles(1, 20);
+  FoldObject taker{kNoHandle, 23 * kChunkSize, 77};
   const PageCount pages = pool_->total_pages();
   hooks.claimed = DoOnce;
-  now = [] {};
+  now = [&] {
+    taker.handle = pool_->Allocate(taker.bytes).value();
+    pool_->Write(taker.handle, FoldImage(taker));
+  };
   EXPECT_EQ(pool_->Compact(1000), 0u);
-  EXPECT_EQ(now, nullptr);  // it was tried
+  EXPECT_EQ(now, nullptr);
   hooks = {};
   pool_->CheckInvariants();
-  EXPECT_TRUE(Intact(wide));
-  const std::vector<FoldObject> small = MakeMany(20, 23);
+  EXPECT_EQ(PageOf(taker), PageOf(wide));
+  const FoldObject beside = MakeChunks(43);
+  EXPECT_EQ(PageOf(beside), PageOf(single[0]));
   EXPECT_EQ(pool_->total_pages(), pages);
-  FreeAll(wide);
+  FreeAll({wide, taker, beside, single[0]});
+  const std::vector<FoldObject> small = Singles(20, 23);
   // Objects that begin to be read when their page was already claimed.
   hooks.claimed = DoOnce;
   now = [&] {

@@ -91,7 +91,9 @@ PageNumber Z3foldPool::Claim(FoldLists& lists,
   for (unsigned n = 0; n < kLooks && page != 0; ++n) {
     FoldHeader& header = Header(page);
     if (header.TryLock()) {
-      const bool worth = WorthEmptying(header);
+      const bool alone = page == lists.heads[bin] && header.next == 0;
+      const bool worth =
+          WorthEmptying(header) && HasRoom(header.Largest(), alone, lists, bin);
       if (worth) {
         UnlinkFrom(lists, header);
         header.claimed = true;
@@ -113,6 +115,19 @@ bool Z3foldPool::WorthEmptying(const FoldHeader& header) const {
     if (handle != 0 && handles_.InUse(handle)) return false;
   }
   return true;
+}
+
+// Whether a page is listed that takes `chunks`, other than the only one of list
+// `bin` if that is `alone`. A hint: lists change.
+bool Z3foldPool::HasRoom(unsigned chunks, bool alone, const FoldLists& of,
+                         unsigned bin) {
+  for (unsigned cpu = 0; cpu < cpus_; ++cpu) {
+    const FoldLists& lists = ListsOf(cpu);
+    uint64_t bins = lists.bins.load(std::memory_order_relaxed);
+    if (alone && &lists == &of) bins &= ~(uint64_t{1} << bin);
+    if (bins >> chunks != 0) return true;
+  }
+  return false;
 }
 
 // False: the object is in use, or there is no room for it anywhere.

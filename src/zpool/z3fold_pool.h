@@ -57,6 +57,7 @@ struct FoldHeader {
   unsigned Objects() const {
     return Has(kFoldFirst) + Has(kFoldMiddle) + Has(kFoldLast);
   }
+  unsigned Largest() const;
   unsigned Start(FoldBuddy b) const;
   // The free chunks before and behind the middle object.
   unsigned GapBefore() const { return start_middle - 1 - chunks[kFoldFirst]; }
@@ -131,6 +132,7 @@ class Z3foldPool final : public ChunkPool {
   bool EmptyOneOf(FoldLists& lists, unsigned bin, unsigned* objects);
   PageNumber Claim(FoldLists& lists, unsigned bin);
   bool WorthEmptying(const FoldHeader& header) const;
+  bool HasRoom(unsigned chunks, bool alone, const FoldLists& of, unsigned bin);
   bool MoveAway(FoldHeader& header, PageNumber page, FoldBuddy b);
 
   // z3fold_check.cc
