@@ -171,11 +171,11 @@ TEST_F(Z3fold, B42_AReadDuringAMoveSeesTheNewPlaceAndOldPagesAreNotTouched) {
     usleep(50'000);  // it has come to ReadBegin
   };
   (void)pool_->Compact(10);
-  hooks = {};
   ASSERT_TRUE(reader.joinable());  // something was moved
   const std::vector<FoldObject> others = MakeMany(40, 62);
   recycled = true;
   reader.join();
+  hooks = {};
   EXPECT_FALSE(wrong);
   EXPECT_NE(read_at, old_place);
   EXPECT_EQ(read_at, AddressOf(moved[0]));
