@@ -14,7 +14,7 @@ for name in zsmalloc zbud z3fold; do
   grep -q "$name" "$work/help" || fail "the help does not name $name"
 done
 
-# 24 MB: a third text, a third nearly random, a third random. Half is dropped
+# 36 MB: a third text, a third nearly random, a third random. Half is dropped
 # and made again, so that the pool is freed into and compacted.
 program='
 import hashlib, random
@@ -24,17 +24,19 @@ def page(i):
     if kind == 0: return (b"page %d of the text " % i * 300)[:4096]
     if kind == 1: return r.randbytes(3700) + bytes(396)
     return r.randbytes(4096)
-a = [page(i) for i in range(6000)]
+a = [page(i) for i in range(9000)]
 for turn in range(2):
-    for i in range(turn, 6000, 2): a[i] = None
-    for i in range(turn, 6000, 2): a[i] = page(i)
-print(hashlib.sha256(b"".join(a[i] for i in range(0, 6000, 5))).hexdigest())
+    for i in range(turn, 9000, 2): a[i] = None
+    for i in range(turn, 9000, 2): a[i] = page(i)
+h = hashlib.sha256()
+for x in a: h.update(x)
+print(h.hexdigest())
 print(sum(map(len, a)))
 '
 want=$(/usr/bin/python3 -c "$program")
 for name in $names; do
   for backing in none "$work"; do
-    memory=20M
+    memory=24M
     [ "$backing" != none ] || memory=40M # most of it cannot be compressed
     expect_exit 0 run_as_user "$uzswap" run --memory "$memory" --zpool "$name" \
       --backing "$backing" --stats-json "$work/json" \

@@ -27,7 +27,7 @@ void ChunkPool::ReleaseMemory() {
   area_.Release();
 }
 
-Result<Handle> ChunkPool::Allocate(ByteCount bytes) {
+Result<Handle> ChunkPool::AllocateIn(ByteCount bytes) {
   DCHECK(!frozen());
   if (bytes == 0) return Status::Error(EINVAL);
   if (bytes > kPageSize) return Status::Error(ENOSPC);
@@ -51,7 +51,7 @@ Status ChunkPool::PlaceAlone(uint32_t handle) {
   return kOk;
 }
 
-void ChunkPool::Free(Handle handle) {
+void ChunkPool::FreeIn(Handle handle) {
   const uint32_t word = Checked(handle);
   // In use, it stays where it is until its page is locked.
   const Location at = Location::From(handles_.BeginUse(word));
@@ -86,7 +86,7 @@ uint32_t ChunkPool::Checked(Handle handle) const {
   return static_cast<uint32_t>(handle);
 }
 
-void ChunkPool::Write(Handle handle, std::span<const std::byte> bytes) {
+void ChunkPool::WriteIn(Handle handle, std::span<const std::byte> bytes) {
   const uint32_t word = Checked(handle);
   const Location at = Location::From(handles_.BeginUse(word));
   DCHECK(bytes.size() <= (at.chunk == 0 ? kPageSize : Capacity(word, at)));
@@ -94,8 +94,7 @@ void ChunkPool::Write(Handle handle, std::span<const std::byte> bytes) {
   handles_.EndUse(word);
 }
 
-std::span<const std::byte> ChunkPool::ReadBegin(Handle handle, ByteCount bytes,
-                                                MutablePage) {
+std::span<const std::byte> ChunkPool::ReadIn(Handle handle, ByteCount bytes) {
   const uint32_t word = Checked(handle);
   const Location at = Location::From(handles_.BeginUse(word));
   DCHECK(bytes <= (at.chunk == 0 ? kPageSize : Capacity(word, at)));

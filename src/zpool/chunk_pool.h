@@ -37,11 +37,17 @@ static_assert(ChunksOf(kMaxShared) < kUsableChunks);
 // kTaken otherwise. A location is page << 6 | chunk; chunk 0 is headless.
 class ChunkPool : public Zpool {
  public:
-  Result<Handle> Allocate(ByteCount bytes) final;
-  void Free(Handle handle) final;
-  void Write(Handle handle, std::span<const std::byte> bytes) final;
+  // All inline, so that no table of this abstract class is emitted: its empty
+  // places would need the C++ run-time library.
+  Result<Handle> Allocate(ByteCount bytes) final { return AllocateIn(bytes); }
+  void Free(Handle handle) final { FreeIn(handle); }
+  void Write(Handle handle, std::span<const std::byte> bytes) final {
+    WriteIn(handle, bytes);
+  }
   std::span<const std::byte> ReadBegin(Handle handle, ByteCount bytes,
-                                       MutablePage scratch) final;
+                                       MutablePage) final {
+    return ReadIn(handle, bytes);
+  }
   void ReadEnd(Handle handle) final {
     handles_.EndUse(static_cast<uint32_t>(handle));
   }
@@ -94,6 +100,10 @@ class ChunkPool : public Zpool {
   PageArea area_;
 
  private:
+  Result<Handle> AllocateIn(ByteCount bytes);
+  void FreeIn(Handle handle);
+  void WriteIn(Handle handle, std::span<const std::byte> bytes);
+  std::span<const std::byte> ReadIn(Handle handle, ByteCount bytes);
   Status PlaceAlone(uint32_t handle);
   void RemoveAlone(uint32_t handle, Location at);
   uint32_t Checked(Handle handle) const;
