@@ -334,4 +334,83 @@ MUTANTS = [
            "src/base/lockdep.cc", "if (!pseudo && real == kMaxHeld)",
            "if (!pseudo && real == kMaxHeld + 44)",
            "lockdep_test", "*B39_*"),
+    # ---- z3fold
+    Mutant("B39", "the search goes on after its page",
+           "src/zpool/z3fold.cc",
+           "        return page;\n"
+           "      }\n"
+           "      if (++looks",
+           "        looks = 0; continue;\n"
+           "      }\n"
+           "      if (++looks",
+           "z3fold_bugs_test", "*B39_*"),
+    Mutant("B40", "the owner is not compared",
+           "src/zpool/chunk_pool.cc",
+           "CHECK(area_.Word(at.page).compare_exchange_strong(owned, PageArea::kTaken));",
+           "area_.Word(at.page).store(PageArea::kTaken); (void)owned;",
+           "z3fold_bugs_test", "*B40_*"),
+    Mutant("B41", "Free settles a claimed page",
+           "src/zpool/z3fold.cc",
+           "if (header.claimed) {",
+           "if (false) {",
+           "z3fold_bugs_test", "*B41_*"),
+    Mutant("B41", "the page goes under its lock",
+           "src/zpool/z3fold.cc",
+           "    header.Unlock();\n"
+           "    area_.Give(page);",
+           "    area_.Give(page);\n"
+           "    header.Unlock();",
+           "z3fold_bugs_test", "*B41_*"),
+    Mutant("B41", "the page goes while it is listed",
+           "src/zpool/z3fold.cc",
+           "    Unlink(header);\n"
+           "    header.Unlock();\n"
+           "    area_.Give",
+           "    header.Unlock();\n"
+           "    area_.Give",
+           "z3fold_bugs_test", "*B41_*"),
+    Mutant("B42", "the mover does not keep readers away",
+           "src/zpool/z3fold_compact.cc",
+           "handle != 0 && handles_.BeginMove(handle, from.Word());",
+           "handle != 0;",
+           "z3fold_bugs_test", "*B42_*"),
+    Mutant("B43", "the header is not made anew",
+           "src/zpool/z3fold.cc",
+           "(new (area_.At(page)) FoldHeader)->Lock();",
+           "Header(page).Lock();",
+           "z3fold_bugs_test", "*B43_*"),
+    Mutant("B44", "the claim does not end",
+           "src/zpool/z3fold_compact.cc",
+           "  header.claimed = false;\n",
+           "  header.claimed = header.Objects() != 0;\n",
+           "z3fold_bugs_test", "*B44_*"),
+    Mutant("B45", "the page is not put back",
+           "src/zpool/z3fold_compact.cc",
+           "  Settle(header, page);\n",
+           "  if (empty) Settle(header, page); else header.Unlock();\n",
+           "z3fold_bugs_test", "*B45_*"),
+    Mutant("B46", "the handle is not given back",
+           "src/zpool/chunk_pool.cc",
+           "  if (!status.ok()) {\n"
+           "    handles_.Return(handle);",
+           "  if (!status.ok()) {",
+           "z3fold_bugs_test", "*B46_*"),
+    Mutant("B47", "the area is not released",
+           "src/zpool/chunk_pool.cc",
+           "  area_.Release();\n"
+           "}",
+           "}",
+           "z3fold_bugs_test", "*B47_*"),
+    Mutant("B48", "only the own lists are searched",
+           "src/zpool/z3fold.cc",
+           "i < cpus_; ++i",
+           "i < 1; ++i",
+           "z3fold_bugs_test", "*B48_*"),
+    Mutant("B48", "only the own lists are compacted",
+           "src/zpool/z3fold_compact.cc",
+           "for (unsigned cpu = 0; cpu < cpus_; ++cpu) {\n"
+           "      while",
+           "for (unsigned cpu = ThisCpu(); cpu <= ThisCpu(); ++cpu) {\n"
+           "      while",
+           "z3fold_bugs_test", "*B48_*"),
 ]
