@@ -258,7 +258,8 @@ void Run::InstallHooks() {
                       .no_entry = NoEntry,
                       .before_replace = Stretch,
                       .in_acquire = Stretch,
-                      .after_grace = Stretch};
+                      .after_grace = Stretch,
+                      .pool_visited = Stretch};
 }
 
 void Run::Failures(Random random) {
