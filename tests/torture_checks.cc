@@ -84,6 +84,8 @@ void Run::CheckSwitchFailures(Random& random) {
   const WatchdogScope watched("failing switches");
   const uzswap_compressor* plugin =
       registry::At(static_cast<unsigned>(random.Below(6)));
+  // What was loaded to be compared may have been the last of its pool.
+  zswap_->FlushWork();
   const PageCount pools = zswap_->Stats().pools;
   for (unsigned k = 1;; ++k) {
     TORTURE_CHECK(k < 100);
