@@ -112,6 +112,7 @@ void Pager::Balance() {
   for (int i = 0; i < kFutile; ++i) {
     if (EvictOne() == 0 || core_.budget.Free() >= 0) break;
   }
+  (void)core_.zswap->ShrinkUnderPressure();
   core_.Count(PagerCounter::evict_cycles, os::Cycles() - begin);
 }
 

@@ -109,6 +109,22 @@ TEST_F(PoolListTest, AnotherLevelIsAnotherPool) {
   }
 }
 
+TEST_F(PoolListTest, TheShrinkerWritesBackOnlyWhileItIsEnabled) {
+  Engine engine({.device_pages = 100});
+  Fill(engine, 50);
+  EXPECT_EQ(engine.zswap->ShrinkUnderPressure(), 0u);
+  EXPECT_EQ(engine.zswap->Stats().on_device, 0u);
+  engine.zswap->parameters().shrinker_enabled = true;
+  const PageCount gone = engine.zswap->ShrinkUnderPressure();
+  EXPECT_GE(gone, 1u);
+  EXPECT_EQ(engine.zswap->Stats().on_device, gone);
+  engine.zswap->parameters().shrinker_enabled = false;
+  EXPECT_EQ(engine.zswap->ShrinkUnderPressure(), 0u);
+  for (uint64_t slot = 0; slot < 50; ++slot) {
+    EXPECT_TRUE(engine.LoadIs(slot, 1));
+  }
+}
+
 TEST_F(PoolListTest, DisabledPagesGoPastThePool) {
   Engine engine({.device_pages = 8});
   engine.zswap->parameters().enabled = false;

@@ -97,6 +97,12 @@ class Zswap {
   // went. The same shrinker runs by itself when the pool is full.
   PageCount Shrink(PageCount pages);
 
+  // The dynamic shrinker (mm/zswap.c, zswap_shrinker_count and _scan): while
+  // shrinker_enabled, writes back the share of the pool that the kernel scans
+  // at its first reclaim priority. For a caller that is short of memory.
+  // Returns how many pages went.
+  PageCount ShrinkUnderPressure();
+
   // Moves objects of the pools together where an eighth of their frames is
   // holes and gives frames back; returns how many. A bounded step: call it
   // again.

@@ -143,6 +143,16 @@ void Zswap::Tend() {
   if (impl_->pools.WantContexts()) (void)impl_->worker.Queue(impl_->tender);
 }
 
+PageCount Zswap::ShrinkUnderPressure() {
+  // Count >> 12, times 4 / seeks: what shrink_slab makes of DEF_PRIORITY.
+  constexpr unsigned kScanShift = 11;
+  if (!impl_->parameters.shrinker_enabled.load(std::memory_order_relaxed)) {
+    return 0;
+  }
+  const PageCount scan = (impl_->PoolPages() >> kScanShift) + 1;
+  return impl_->Shrink(scan, Impl::Until::kCount);
+}
+
 PageCount Zswap::Compact() {
   constexpr unsigned kObjects = 128;
   const PageCount frames = impl_->PoolPages();
