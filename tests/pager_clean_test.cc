@@ -17,7 +17,7 @@ class PagerClean : public PagerTest {
  protected:
   void SetUp() override {
     PagerTest::SetUp();
-    Open({.method = GetParam(), .room = 48 * kMiB});
+    Open({.method = GetParam(), .room = (kExactMemory ? 48 : 512) * kMiB});
     base_ = MapManaged(kBytes);
     for (size_t i = 0; i < kPages; ++i) FillPage(base_ + i * kPage, i, 1);
     uzswap_evict_all();

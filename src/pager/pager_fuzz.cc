@@ -136,7 +136,8 @@ int Run(uint64_t seed, int seconds) {
   constexpr uzswap_evict_method kMethods[] = {
       UZSWAP_EVICT_WP, UZSWAP_EVICT_MOVE, UZSWAP_EVICT_AUTO};
   // Less than the area: faults make room for each other.
-  OpenUzswap({.method = kMethods[seed % 3], .room = 5 * kMiB});
+  OpenUzswap(
+      {.method = kMethods[seed % 3], .room = (kExactMemory ? 5 : 12) * kMiB});
   int result = 0;
   {
     Fuzzer fuzzer(seed, /*forks=*/seed % 3 != 1);

@@ -4,6 +4,7 @@
 
 #include <atomic>
 
+#include "base/worker_test_support.h"
 #include "zswap/zswap_fixture.h"
 
 namespace uzswap {
@@ -14,6 +15,7 @@ constexpr uint64_t kPages = 3000;
 class MigrationTest : public testing::Test {
  protected:
   MigrationTest() {
+    if (kSanitized) Worker::SetStarter(StartLibraryThread);
     engine_.zswap->SetMigrationRoom(
         [](const void* room) {
           return static_cast<const std::atomic<bool>*>(room)->load();
