@@ -191,7 +191,9 @@ void ControlServer::Admit(int fd) {
 
 void ControlServer::Drop(Client* client) {
   if (client->dropped) return;
-  close(client->fd);  // and epoll forgets it
+  // Closing alone does not make epoll forget what a fork has a copy of.
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, client->fd, nullptr);
+  close(client->fd);
   client->dropped = true;
   client->text = {};
 }
