@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <mutex>
 
 #include "base/lockdep.h"
 #include "torture_run.h"
@@ -51,7 +52,9 @@ void Run::Forker(Random random) {
 void Run::ForkOnce(uint64_t seed) {
   gate_.Close();
   zswap_->PrepareFork();
+  std::unique_lock<std::mutex> cpus = cpus_->Hold();
   const pid_t child = fork();
+  cpus.unlock();
   if (child == 0) Child(seed);
   zswap_->ParentAfterFork();
   gate_.Open();

@@ -72,6 +72,12 @@ class Simulator final : public Source {
     return failed;
   }
 
+  // Held around a fork: the child has no thread that could give the lock back.
+  // Taken after the machine's lock, so last.
+  [[nodiscard]] std::unique_lock<std::mutex> Hold() {
+    return std::unique_lock(mutex_);
+  }
+
   // Startup callbacks that were asked for, failed ones included.
   unsigned startups() const { return startups_.load(); }
 
