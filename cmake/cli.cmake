@@ -15,6 +15,10 @@ target_compile_definitions(uzswap_cli_lib PUBLIC
 target_include_directories(uzswap_cli_lib SYSTEM PUBLIC
   ${CLI11_INCLUDE} ${NLOHMANN_INCLUDE})
 target_link_libraries(uzswap_cli_lib PUBLIC ${CMAKE_DL_LIBS})
+if(UZSWAP_PCH)
+  target_precompile_headers(uzswap_cli_lib PRIVATE
+    <CLI/CLI.hpp> <nlohmann/json.hpp>)
+endif()
 
 add_executable(uzswap src/cli/main.cc)
 target_link_libraries(uzswap PRIVATE uzswap_cli_lib)

@@ -387,7 +387,7 @@ TEST_F(RegistryTest, TheSecondOfANameIsEEXIST) {
 
 TEST_F(RegistryTest, TheThirtyThirdIsENOSPC) {
   InChild([] {
-    static char names[33][8];
+    static char names[33][16];
     static uzswap_compressor tables[33];
     for (int i = 0; i < 33; ++i) {
       snprintf(names[i], sizeof(names[i]), "n%d", i);
