@@ -1,32 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/cpuhp.h"
 
-#include <fcntl.h>
 #include <sys/syscall.h>
 
 namespace uzswap::cpuhp {
 namespace {
 
-constexpr const char* kOnlineFile = "/sys/devices/system/cpu/online";
-
-// Empty: the file cannot be read (no /sys in this root).
-CpuMask OnlineOfFile(unsigned possible) {
-  const Result<int> fd = os::Open(kOnlineFile, O_RDONLY, 0);
-  if (!fd.ok()) return {};
-  char text[512];
-  const Result<size_t> size = os::ReadFile(fd.value(), text, sizeof(text));
-  os::Close(fd.value());
-  if (!size.ok()) return {};
-  return ParseCpuList({text, size.value()}, possible);
-}
-
-// Of the first thread, because others restrict themselves for reasons of their
-// own. Empty: unknown.
-CpuMask AffinityOfProcess(unsigned possible) {
+// The kernel leaves out CPUs that are offline. No file of /sys is read: that
+// would need a descriptor among the program's. Empty: unknown.
+CpuMask AffinityOf(int thread, unsigned possible) {
   uint64_t mask[128] = {};  // as many CPUs as a kernel can be built for
-  const int64_t bytes =
-      os::Syscall(SYS_sched_getaffinity, os::ProcessId(), sizeof(mask),
-                  reinterpret_cast<int64_t>(mask));
+  const int64_t bytes = os::Syscall(SYS_sched_getaffinity, thread, sizeof(mask),
+                                    reinterpret_cast<int64_t>(mask));
   CpuMask cpus;
   for (unsigned cpu = 0; cpu < bytes * 8; ++cpu) {
     if ((mask[cpu / 64] >> (cpu % 64) & 1) != 0) cpus.Set(cpu % possible);
@@ -39,14 +24,8 @@ class SystemSource final : public Source {
   unsigned Possible() override { return os::CpuCount(); }
   CpuMask Online() override {
     const unsigned possible = Possible();
-    const CpuMask online = OnlineOfFile(possible);
-    const CpuMask allowed = AffinityOfProcess(possible);
-    CpuMask both;
-    for (size_t i = 0; i < both.words.size(); ++i) {
-      both.words[i] = online.words[i] & allowed.words[i];
-    }
-    if (!both.empty()) return both;
-    if (!online.empty()) return online;
+    // Other threads restrict themselves for reasons of their own.
+    const CpuMask allowed = AffinityOf(os::ProcessId(), possible);
     return allowed.empty() ? CpuMask::First(possible) : allowed;
   }
   Status BeforeStartup(unsigned, const Instance&) override { return kOk; }
@@ -54,19 +33,6 @@ class SystemSource final : public Source {
 
 constinit SystemSource system_source;
 constinit Machine system_machine(system_source);
-
-// Reads "12" off the front; false if there is no digit.
-bool TakeNumber(std::span<const char>& text, unsigned* number) {
-  size_t n = 0;
-  unsigned value = 0;
-  for (; n < text.size() && text[n] >= '0' && text[n] <= '9'; ++n) {
-    value = value * 10 + static_cast<unsigned>(text[n] - '0');
-    if (value > 1u << 16) return false;
-  }
-  *number = value;
-  text = text.subspan(n);
-  return n > 0;
-}
 
 }  // namespace
 
@@ -76,23 +42,6 @@ CpuMask CpuMask::First(unsigned count) {
   CpuMask mask;
   for (unsigned cpu = 0; cpu < count; ++cpu) mask.Set(cpu);
   return mask;
-}
-
-CpuMask ParseCpuList(std::span<const char> text, unsigned possible) {
-  CpuMask cpus;
-  unsigned first = 0;
-  while (TakeNumber(text, &first)) {
-    unsigned last = first;
-    if (!text.empty() && text[0] == '-') {
-      text = text.subspan(1);
-      if (!TakeNumber(text, &last)) break;
-    }
-    // A number that nothing ends may be the first digits of another.
-    if (text.empty() || (text[0] != ',' && text[0] != '\n')) break;
-    for (unsigned cpu = first; cpu <= last; ++cpu) cpus.Set(cpu % possible);
-    text = text.subspan(1);
-  }
-  return cpus;
 }
 
 void Machine::Lock() {
@@ -194,8 +143,16 @@ Status Machine::Refresh() {
   return status;
 }
 
+bool Machine::OutOfDate() {
+  if (!lock_.TryLock()) return false;
+  const bool out_of_date = learnt_ && source_->Online() != seen_;
+  lock_.Unlock();
+  return out_of_date;
+}
+
 Status Machine::RefreshLocked() {
   const CpuMask now = source_->Online();
+  seen_ = now;
   const unsigned possible = source_->Possible();
   Status first_error = kOk;
   for (unsigned cpu = 0; cpu < possible; ++cpu) {

@@ -46,11 +46,6 @@ struct CpuMask {
   static CpuMask First(unsigned count);
 };
 
-// What the kernel writes into /sys/devices/system/cpu/online: "0-3,8\n". CPUs
-// from `possible` on are folded back by modulo, as os.h does. What does not
-// look like that, or is cut (no end of line), counts up to there.
-CpuMask ParseCpuList(std::span<const char> text, unsigned possible);
-
 // Embed it (as a base class or a member) in what wants to be called.
 struct Instance {
   ListLink link;
@@ -116,6 +111,10 @@ class Machine {
   // Looks which CPUs there are and calls what that asks for. The first error of
   // a CPU that came is returned; the others were tried all the same.
   Status Refresh();
+  // The CPUs are not those of the last Refresh, whatever became of them then:
+  // a look that is cheap, never waits, and calls nothing, for those who may
+  // not.
+  bool OutOfDate();
 
   unsigned possible();
   CpuMask Online();
@@ -149,12 +148,14 @@ class Machine {
   Source* source_ UZSWAP_GUARDED_BY(lock_);
   List<State, &State::link> states_ UZSWAP_GUARDED_BY(lock_);
   CpuMask online_ UZSWAP_GUARDED_BY(lock_);
+  CpuMask seen_ UZSWAP_GUARDED_BY(lock_);         // by the last look
   bool learnt_ UZSWAP_GUARDED_BY(lock_) = false;  // online_ means something
   std::atomic<uint32_t> held_off_{0};             // futex: HoldOff's depth
 };
 
 // The machine of this process: the CPUs that are online and that the process
-// (its first thread) may run on. It sees changes when Refresh is called.
+// (its first thread) may run on by its affinity mask and cpuset, as
+// sched_getaffinity(2) tells them. It sees changes when Refresh is called.
 Machine& System();
 inline Status Refresh() { return System().Refresh(); }
 

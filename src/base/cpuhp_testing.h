@@ -31,6 +31,12 @@ class Simulator final : public Source {
   Status Up(unsigned cpu) { return Change(cpu, true); }
   void Down(unsigned cpu) { Change(cpu, false).Ignore(); }
 
+  // Nobody tells the machine.
+  void Appear(unsigned cpu) {
+    const std::lock_guard lock(mutex_);
+    online_.Set(cpu);
+  }
+
   // The n-th startup callback from now on (1 is the next) fails, once.
   void FailNth(unsigned n, int error) {
     const std::lock_guard lock(mutex_);

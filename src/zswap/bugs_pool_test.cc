@@ -101,6 +101,22 @@ TEST_F(PoolBugs, B11_APoolThatCannotBeMadeLeavesNothing) {
   EXPECT_TRUE(Switch(engine, 7).ok());
 }
 
+// Where nobody is told about CPUs, somebody has to look: a running program.
+TEST_F(PoolBugs, ACpuThatAppearsGetsItsContextsWithoutAnybodyUsingIt) {
+  cpuhp::Simulator cpus(cpuhp::System(), 4, 3);
+  Engine engine;
+  const ByteCount before = engine.zswap->Stats().metadata_bytes;
+  engine.zswap->Tend();
+  engine.zswap->FlushWork();
+  EXPECT_EQ(engine.zswap->Stats().metadata_bytes, before);
+  cpus.Appear(3);
+  EXPECT_FALSE(cpuhp::System().Online().Has(3));
+  engine.zswap->Tend();
+  engine.zswap->FlushWork();
+  EXPECT_TRUE(cpuhp::System().Online().Has(3));
+  EXPECT_GT(engine.zswap->Stats().metadata_bytes, before);
+}
+
 // The last reference was dropped where nothing may sleep, and destroying a pool
 // sleeps. Here: on the way of a fault. The hotplug lock is one of the things
 // that destruction waits for.

@@ -54,6 +54,8 @@ Status Zswap::Impl::Init(const ZswapConfig& config) {
   worker.BindToProcess();
   PrepareMigrator();
   tender.run = [](Work* work) {
+    // A CPU that fails is no worse than one nobody knows of.
+    cpuhp::Refresh().Ignore();
     static_cast<Item*>(work)->impl->pools.SetUpWanted();
   };
   tender.lock_class = &tender_class;
@@ -140,7 +142,9 @@ PageCount Zswap::Shrink(PageCount pages) {
 }
 
 void Zswap::Tend() {
-  if (impl_->pools.WantContexts()) (void)impl_->worker.Queue(impl_->tender);
+  if (impl_->pools.WantContexts() || cpuhp::System().OutOfDate()) {
+    (void)impl_->worker.Queue(impl_->tender);
+  }
 }
 
 PageCount Zswap::ShrinkUnderPressure() {
