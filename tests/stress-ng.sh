@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# stress-ng checks every pattern it writes; memory at half of what it uses.
+# stress-ng checks every pattern that it writes; each process has a quarter of
+# the memory that it uses.
 source "$(dirname "$0")/functions.sh"
 requires stress-ng
 
@@ -8,7 +9,7 @@ seconds=$([ "$size" = full ] && echo 300 || echo 15)
 cd "$work" || exit
 stress() {  # SECONDS OPTIONS...
   run_as_user "$sampler" "$work/peak" -- "$uzswap" run --memory 32M \
-    --backing "$work" -- stress-ng --vm 2 --vm-bytes 128M --vm-method all \
+    --backing "$work" -- stress-ng --vm 2 --vm-bytes 256M --vm-method all \
     --verify --temp-path "$work" -t "$@" >"$work/out" 2>&1 ||
     fail "$(tail -30 "$work/out")"
   cat "$work/out"

@@ -92,7 +92,7 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
   add("-m,--memory", &texts->memory, "UZSWAP_MEMORY",
       "SIZE: memory that each process may have, all\nincluded (512M, 1.5G)");
   add("-c,--compressor", &texts->compressor, "UZSWAP_COMPRESSOR",
-      "NAME: lz4 (default), zstd or a plug-in;\nsee `uzswap list`");
+      "NAME: lz4 (default), zstd, deflate ...;\nsee `uzswap list`");
   add("--zpool", &texts->zpool, "UZSWAP_ZPOOL",
       "NAME: allocator for compressed pages: zsmalloc\n(default, the densest), "
       "z3fold or zbud");
