@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/os.h"
 #include "zpool/failure.h"
+#include "zpool/zsmalloc_hooks.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -21,6 +22,7 @@ constexpr int64_t kPidfdSelf = -10000;
 }  // namespace
 
 Status TakeFrames(std::byte* from, PageCount pages) {
+  zsmalloc_hooks::SystemCall();
   if (zpool_failure::ShouldFail()) return Status::Error(ENOMEM);
   const size_t bytes = pages << kPageShift;
   const Status status = Status::FromReturn(
@@ -36,6 +38,7 @@ Status TakeFrames(std::byte* from, PageCount pages) {
 
 void DropFrames(const iovec* ranges, unsigned count, bool* dropped) {
   CHECK(count <= kDropMax);
+  zsmalloc_hooks::SystemCall();
   int64_t bytes = 0;
   for (unsigned i = 0; i < count; ++i) {
     bytes += static_cast<int64_t>(ranges[i].iov_len);

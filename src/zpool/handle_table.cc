@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "zpool/handle_table.h"
 
+#include <bit>
+
 #include "base/os.h"
 #include "zpool/failure.h"
 
@@ -12,16 +14,30 @@ Status HandleTable::Init(uint64_t limit) {
 }
 
 uint32_t HandleTable::Take() {
-  uint64_t head = head_.load(std::memory_order_acquire);
+  uint32_t handle = Pop(stacks_[os::CurrentCpu() % kStacks]);
+  if (handle != 0) return handle;
+  uint32_t filled = filled_.load(std::memory_order_relaxed);
+  for (; filled != 0; filled &= filled - 1) {
+    const int i = std::countr_zero(filled);
+    handle = Pop(stacks_[i]);
+    if (handle != 0) return handle;
+    // A handle that comes at this moment is found when the next one comes.
+    filled_.fetch_and(~(1u << i), std::memory_order_relaxed);
+  }
+  return TakeFresh();
+}
+
+uint32_t HandleTable::Pop(Stack& stack) {
+  uint64_t head = stack.head.load(std::memory_order_acquire);
   while (TopOf(head) != 0) {
     // The entry may be taken and rewritten meanwhile; then the swap fails.
     const uint32_t next = Get(TopOf(head));
-    if (head_.compare_exchange_weak(head, Head(head, next),
-                                    std::memory_order_acquire)) {
+    if (stack.head.compare_exchange_weak(head, Head(head, next),
+                                         std::memory_order_acquire)) {
       return TopOf(head);
     }
   }
-  return TakeFresh();
+  return 0;
 }
 
 uint32_t HandleTable::TakeFresh() {
@@ -37,12 +53,17 @@ uint32_t HandleTable::TakeFresh() {
 
 void HandleTable::Return(uint32_t handle) {
   DCHECK(WasGiven(handle));
-  uint64_t head = head_.load(std::memory_order_relaxed);
+  const unsigned own = os::CurrentCpu() % kStacks;
+  std::atomic<uint64_t>& top = stacks_[own].head;
+  uint64_t head = top.load(std::memory_order_relaxed);
   do {
     Set(handle, TopOf(head));
-  } while (!head_.compare_exchange_weak(head, Head(head, handle),
-                                        std::memory_order_release,
-                                        std::memory_order_relaxed));
+  } while (!top.compare_exchange_weak(head, Head(head, handle),
+                                      std::memory_order_release,
+                                      std::memory_order_relaxed));
+  if ((filled_.load(std::memory_order_relaxed) & 1u << own) == 0) {
+    filled_.fetch_or(1u << own, std::memory_order_relaxed);
+  }
 }
 
 uint32_t HandleTable::BeginUse(uint32_t handle) {
@@ -70,11 +91,13 @@ void HandleTable::CheckInvariants(uint64_t live) const {
   const uint64_t given = fresh_.load(std::memory_order_relaxed) - 1;
   CHECK(given < entries_.count());
   uint64_t free = 0;
-  uint32_t handle = TopOf(head_.load(std::memory_order_acquire));
-  while (handle != 0) {
-    CHECK(WasGiven(handle));
-    CHECK(++free <= given);  // else the stack has a loop
-    handle = Get(handle);
+  for (const Stack& stack : stacks_) {
+    uint32_t handle = TopOf(stack.head.load(std::memory_order_acquire));
+    while (handle != 0) {
+      CHECK(WasGiven(handle));
+      CHECK(++free <= given);  // else a stack has a loop
+      handle = Get(handle);
+    }
   }
   CHECK(free + live == given);
 }

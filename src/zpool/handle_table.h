@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Handle → location. A handle is an index into this table, so it survives a
 // move of its object (only the entry changes), fits in 32 bits, and resolving
-// it is one load. Free entries form a stack through themselves; taking and
-// returning are one compare-and-swap each, no lock.
+// it is one load. Free entries form stacks through themselves; taking and
+// returning are one compare-and-swap each, no lock. There is a stack for each
+// of up to kStacks CPUs, so that threads on different ones write to nothing in
+// common; who finds his empty takes from the others before the table grows.
 //
 // An entry also counts who is using the object (the kernel's zspage reader
 // lock, but for one object): a move begins only when nobody does, and users
@@ -25,7 +27,7 @@
 namespace uzswap {
 
 // Invariants: handles 1 … fresh - 1 were given out at least once; each of them
-// is either live or on the stack exactly once. Entry 0 is never used. An entry
+// is either live or on one stack exactly once. Entry 0 is never used. An entry
 // is location | users << 32 | moving << 63, with no users while it is moving.
 class HandleTable {
  public:
@@ -52,6 +54,15 @@ class HandleTable {
   // REQUIRES: nobody uses the object.
   void Set(uint32_t handle, uint32_t location) {
     entries_[handle].store(location, std::memory_order_release);
+  }
+  // It is at `location` soon, and until Set it does not move from there.
+  void Expect(uint32_t handle, uint32_t location) {
+    entries_[handle].store(location | kMoving, std::memory_order_relaxed);
+  }
+  // What Get returns, and everything that was written before Set.
+  uint32_t Find(uint32_t handle) const {
+    return static_cast<uint32_t>(
+        entries_[handle].load(std::memory_order_acquire));
   }
   bool InUse(uint32_t handle) const {
     return entries_[handle].load(std::memory_order_acquire) >> 32 != 0;
@@ -91,11 +102,19 @@ class HandleTable {
   static uint64_t Head(uint64_t old_head, uint32_t top) {
     return ((old_head >> 32) + 1) << 32 | top;
   }
+  struct alignas(kCacheLine) Stack {
+    std::atomic<uint64_t> head{0};
+  };
+  static constexpr unsigned kStacks = 16;
+
+  uint32_t Pop(Stack& stack);
   uint32_t TakeFresh();
 
   SparseTable<std::atomic<uint64_t>> entries_;
-  alignas(kCacheLine) std::atomic<uint64_t> head_{0};
+  Stack stacks_[kStacks];
   alignas(kCacheLine) std::atomic<uint64_t> fresh_{1};
+  // A bit for each stack that others should look at; a hint.
+  std::atomic<uint32_t> filled_{0};
 };
 
 }  // namespace uzswap

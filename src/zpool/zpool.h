@@ -29,6 +29,12 @@ class Zpool {
   virtual void Free(Handle handle) = 0;
   // Copies bytes into the object. REQUIRES: bytes.size() <= allocated size.
   virtual void Write(Handle handle, std::span<const std::byte> bytes) = 0;
+  // Allocate and Write as one step. Errors are those of Allocate.
+  virtual Result<Handle> Store(std::span<const std::byte> bytes) {
+    const Result<Handle> handle = Allocate(bytes.size());
+    if (handle.ok()) Write(handle.value(), bytes);
+    return handle;
+  }
   // The object's first `bytes` bytes, readable until ReadEnd; the object does
   // not move meanwhile, other objects may be freed. `scratch` may be used when
   // the object is not contiguous. Readers may be many and may sleep.

@@ -49,78 +49,136 @@ void ZsmallocPool::Destroy() {
 // ---- allocate
 
 Result<Handle> ZsmallocPool::Allocate(ByteCount bytes) {
+  Placed object;
+  UZSWAP_RETURN_IF_ERROR(Place(bytes, object));
+  handles_.Set(object.handle, object.unit);
+  return Handle{object.handle};
+}
+
+// Nobody knows the handle before this returns, so the copy needs no lock.
+Result<Handle> ZsmallocPool::Store(std::span<const std::byte> bytes) {
+  Placed object;
+  UZSWAP_RETURN_IF_ERROR(Place(bytes.size(), object));
+  memcpy(area_.At(object.unit), bytes.data(), bytes.size());
+  handles_.Set(object.handle, object.unit);
+  return Handle{object.handle};
+}
+
+Status ZsmallocPool::Place(ByteCount bytes, Placed& object) {
   DCHECK(!frozen_.load(std::memory_order_relaxed));
   if (bytes == 0) return Status::Error(EINVAL);
   if (bytes > kPageSize) return Status::Error(ENOSPC);
-  const uint32_t handle = handles_.Take();
-  if (handle == 0) return Status::Error(ENOMEM);
-  const Status status = Place(ClassFor(bytes), handle);
-  if (!status.ok()) {
-    handles_.Return(handle);
-    return status;
-  }
-  return Handle{handle};
-}
-
-Status ZsmallocPool::Place(ZsmallocSizeClass& c, uint32_t handle) {
+  object.handle = handles_.Take();
+  if (object.handle == 0) return Status::Error(ENOMEM);
+  ZsmallocSizeClass& c = ClassFor(bytes);
+  ZspageId id = 0;
+  unsigned frames = 0;
   {
     ScopedLock lock(c.lock);
-    const ZspageId id = Fullest(c);
-    if (id != 0) return TakeObject(c, id, handle);
+    id = Fullest(c);
+    if (id != 0 && HasRoom(c, area_[id])) {
+      TakeObject(c, id, object);
+      return kOk;
+    }
+    frames = FramesWanted(c, id);
+    if (id != 0) area_[id].growing = true;
   }
-  if (Borrow(c, handle)) return kOk;
-  return PlaceInNew(c, handle);
+  const Status status = id != 0             ? Grow(c, id, frames, object)
+                        : Borrow(c, object) ? kOk
+                                            : PlaceInNew(c, frames, object);
+  if (!status.ok()) handles_.Return(object.handle);
+  return status;
+}
+
+// What the zspage, or a new one, should have for one more object. A class that
+// has many frames takes a few at once, since it will want them.
+unsigned ZsmallocPool::FramesWanted(const ZsmallocSizeClass& c, ZspageId id) {
+  const uint32_t fresh = id != 0 ? area_[id].fresh : 0;
+  const unsigned had = id != 0 ? area_[id].frames : 0;
+  const uint32_t end = fresh + c.units();
+  const PageCount needed = (end + kUnitsPerPage - 1) / kUnitsPerPage;
+  const PageCount least = id != 0 ? needed : 1;
+  return static_cast<unsigned>(
+      std::clamp<PageCount>(had + c.frames / 32, least, c.shape.pages));
 }
 
 // Before a class grows it looks for a freed object of a class up to a quarter
 // larger. The bytes lost there are fewer than those of one more zspage that is
 // seldom full: measured, it halves the overhead of small pools under churn.
-bool ZsmallocPool::Borrow(const ZsmallocSizeClass& c, uint32_t handle) {
+bool ZsmallocPool::Borrow(const ZsmallocSizeClass& c, Placed& object) {
   const unsigned largest = c.shape.size + c.shape.size / 4;
-  for (auto i = static_cast<unsigned>(&c - classes()) + 1;
+  for (unsigned i = Number(c) + 1u;
        i < geometry_.count() && geometry_.shape(i).size <= largest; ++i) {
     ZsmallocSizeClass& lender = classes()[i];
     if (lender.holes.load(std::memory_order_relaxed) == 0) continue;
     ScopedLock lock(lender.lock);
     const ZspageId id = FullestWithHole(lender);
-    // Cannot fail: an object that was one before has its frame.
-    if (id != 0) return TakeObject(lender, id, handle).ok();
+    if (id == 0) continue;
+    TakeObject(lender, id, object);
+    return true;
   }
   return false;
 }
 
-Status ZsmallocPool::PlaceInNew(ZsmallocSizeClass& c, uint32_t handle) {
+Status ZsmallocPool::PlaceInNew(ZsmallocSizeClass& c, unsigned frames,
+                                Placed& object) {
   const Result<ZspageId> taken = area_.Take(c.shape.pages);
   if (!taken.ok()) return taken.status();
   const ZspageId id = taken.value();
   Zspage& z = area_[id];
   if (z.frames == 0) {
-    const Status status = area_.Materialize(z, 1);
+    const Status status = area_.Populate(z, frames);
     if (!status.ok()) {
       area_.Give(id);
       return status;
     }
+    z.frames = static_cast<uint8_t>(frames);
   }
-  z.class_number = static_cast<uint8_t>(&c - classes());
+  z.class_number.store(Number(c), std::memory_order_relaxed);
   z.used = 0;
   z.fresh = 0;
   z.free_or_handle = kListEnd;
   ScopedLock lock(c.lock);
   c.frames += z.frames;
   Link(c, id, 0);
-  const Status status = TakeObject(c, id, handle);
-  CHECK(status.ok());  // the first object is in the first frame
+  TakeObject(c, id, object);  // the first object is in the first frame
   return kOk;
 }
 
-ZspageId ZsmallocPool::Fullest(ZsmallocSizeClass& c) {
+// A zspage that this thread has marked as growing gets `frames` frames, with no
+// lock held, and then the object.
+Status ZsmallocPool::Grow(ZsmallocSizeClass& c, ZspageId id, unsigned frames,
+                          Placed& object) {
+  Zspage& z = area_[id];
+  const Status status = area_.Populate(z, frames);
+  {
+    ScopedLock lock(c.lock);
+    z.growing = false;
+    if (status.ok()) {
+      c.frames += frames - z.frames;
+      z.frames = static_cast<uint8_t>(frames);
+      TakeObject(c, id, object);
+      return kOk;
+    }
+    if (z.used > 0) return status;
+    Retire(c, id);  // what was in it was freed meanwhile
+  }
+  area_.Give(id);
+  return status;
+}
+
+// A zspage that another thread grows counts only if it has room now.
+ZspageId ZsmallocPool::Fullest(const ZsmallocSizeClass& c) {
   for (unsigned group = kGroupFull; group-- > 0;) {
-    if (c.heads[group] != 0) return c.heads[group];
+    ZspageId id = c.heads[group];
+    for (unsigned n = 0; n < kLooks && id != 0; ++n, id = area_[id].next) {
+      if (!area_[id].growing || HasRoom(c, area_[id])) return id;
+    }
   }
   return 0;
 }
 
-ZspageId ZsmallocPool::FullestWithHole(ZsmallocSizeClass& c) {
+ZspageId ZsmallocPool::FullestWithHole(const ZsmallocSizeClass& c) {
   for (unsigned group = kGroupFull; group-- > 0;) {
     const ZspageId id = c.heads[group];
     if (id != 0 && area_[id].free_or_handle != kListEnd) return id;
@@ -128,29 +186,33 @@ ZspageId ZsmallocPool::FullestWithHole(ZsmallocSizeClass& c) {
   return 0;
 }
 
-Status ZsmallocPool::TakeObject(ZsmallocSizeClass& c, ZspageId id,
-                                uint32_t handle) {
-  const Result<uint32_t> unit = TakeUnit(c, id, handle);
-  if (!unit.ok()) return unit.status();
-  handles_.Set(handle, unit.value());
-  return kOk;
+void ZsmallocPool::TakeObject(ZsmallocSizeClass& c, ZspageId id,
+                              Placed& object) {
+  object.unit = TakeUnit(c, id, object.handle);
+  handles_.Expect(object.handle, object.unit);
 }
 
-// The object's place; the handle does not lead there yet.
-Result<uint32_t> ZsmallocPool::TakeUnit(ZsmallocSizeClass& c, ZspageId id,
-                                        uint32_t handle) {
+// The object's place; the handle does not lead there yet. REQUIRES: HasRoom.
+uint32_t ZsmallocPool::TakeUnit(ZsmallocSizeClass& c, ZspageId id,
+                                uint32_t handle) {
   Zspage& z = area_[id];
   const bool recycled = !c.shape.huge() && z.free_or_handle != kListEnd;
-  if (!recycled) UZSWAP_RETURN_IF_ERROR(Extend(c, z));
-  const uint32_t at = recycled ? z.free_or_handle : z.fresh - c.units();
+  const uint32_t at = recycled ? z.free_or_handle : z.fresh;
   const uint32_t unit = z.first_page * kUnitsPerPage + at;
+  if (recycled) {
+    z.free_or_handle = Tail(c, unit) >> 1;
+    c.AddHoles(-1);
+    // For the next one, whose tail nobody has touched since it was freed.
+    if (z.free_or_handle != kListEnd) {
+      __builtin_prefetch(&Tail(c, unit - at + z.free_or_handle), 1);
+    }
+  } else {
+    z.fresh = static_cast<uint16_t>(z.fresh + c.units());
+    DCHECK(z.fresh <= z.frames * kUnitsPerPage);
+  }
   if (c.shape.huge()) {
     z.free_or_handle = handle;
   } else {
-    if (recycled) {
-      z.free_or_handle = Tail(c, unit) >> 1;
-      c.AddHoles(-1);
-    }
     Tail(c, unit) = AllocatedTail(handle);
   }
   ++z.used;
@@ -159,66 +221,66 @@ Result<uint32_t> ZsmallocPool::TakeUnit(ZsmallocSizeClass& c, ZspageId id,
   return unit;
 }
 
-// One more object that never was one. Frames come with it; a class that has
-// many gets a few more at once, since it will want them.
-Status ZsmallocPool::Extend(ZsmallocSizeClass& c, Zspage& z) {
-  const uint32_t end = z.fresh + c.units();
-  const unsigned needed = (end + kUnitsPerPage - 1) / kUnitsPerPage;
-  if (needed > z.frames) {
-    const PageCount ahead = z.frames + c.frames / 32;
-    const auto frames =
-        static_cast<unsigned>(std::clamp<PageCount>(ahead, needed, z.pages));
-    const unsigned had = z.frames;
-    UZSWAP_RETURN_IF_ERROR(area_.Materialize(z, frames));
-    c.frames += z.frames - had;
-  }
-  z.fresh = static_cast<uint16_t>(end);
-  return kOk;
-}
-
 // ---- free
 
 void ZsmallocPool::Free(Handle handle) {
   const uint32_t word = Checked(handle);
-  // In use, it stays in its zspage; under the class's lock, anyway.
-  const uint32_t unit = handles_.BeginUse(word);
+  while (!FreeAt(word, handles_.Find(word))) {
+  }
+}
+
+// False: the object was moved away from `unit` before its class was locked.
+bool ZsmallocPool::FreeAt(uint32_t handle, uint32_t unit) {
   const ZspageId id = area_.ZspageAt(unit);
   CHECK(id != 0);
   const Zspage& z = area_[id];
-  ZsmallocSizeClass& c = classes()[z.class_number];
+  ZsmallocSizeClass& c =
+      classes()[z.class_number.load(std::memory_order_relaxed)];
   bool empty = false;
   {
     ScopedLock lock(c.lock);
-    handles_.EndUse(word);
+    // Both, because the zspage may have gone to another class, and the object
+    // come back to one in this place, between the two loads above.
+    if (handles_.Find(handle) != unit ||
+        z.class_number.load(std::memory_order_relaxed) != Number(c))
+      return false;
     // Dies for a handle that was freed before: its entry leads nowhere, or to
     // an object of somebody else.
     CHECK(z.used > 0);
-    CHECK(c.shape.huge() ? z.free_or_handle == word
-                         : Tail(c, unit) == AllocatedTail(word));
-    CHECK(!handles_.InUse(word));
-    ReturnObject(c, id, unit);
-    empty = z.used == 0;
+    CHECK(c.shape.huge() ? z.free_or_handle == handle
+                         : Tail(c, unit) == AllocatedTail(handle));
+    CHECK(!handles_.InUse(handle));
+    empty = ReturnObject(c, id, unit);
   }
-  handles_.Return(word);
+  handles_.Return(handle);
   if (empty) area_.Give(id);
+  return true;
 }
 
-void ZsmallocPool::ReturnObject(ZsmallocSizeClass& c, ZspageId id,
+bool ZsmallocPool::ReturnObject(ZsmallocSizeClass& c, ZspageId id,
                                 uint32_t unit) {
   Zspage& z = area_[id];
   --z.used;
   --c.used;
-  if (z.used == 0) {
-    c.frames -= z.frames;
-    c.AddHoles(1 - z.fresh / static_cast<int>(c.units()));
-    z.free_or_handle = kListEnd;
-    Unlink(c, id);
-    return;
+  if (z.used == 0 && !z.growing) {
+    c.AddHoles(1);
+    Retire(c, id);
+    return true;
   }
   Tail(c, unit) = z.free_or_handle << 1;
   c.AddHoles(1);
   z.free_or_handle = unit - z.first_page * kUnitsPerPage;
   Regroup(c, id);
+  return false;
+}
+
+// An empty zspage leaves its class.
+void ZsmallocPool::Retire(ZsmallocSizeClass& c, ZspageId id) {
+  Zspage& z = area_[id];
+  c.frames -= z.frames;
+  c.AddHoles(-(z.fresh / static_cast<int>(c.units())));
+  z.free_or_handle = kListEnd;
+  Unlink(c, id);
 }
 
 // ---- the lists of a class
@@ -259,8 +321,7 @@ uint32_t ZsmallocPool::Checked(Handle handle) const {
 void ZsmallocPool::Write(Handle handle, std::span<const std::byte> bytes) {
   const uint32_t word = Checked(handle);
   const uint32_t unit = handles_.BeginUse(word);
-  DCHECK(bytes.size() <=
-         classes()[area_[area_.ZspageAt(unit)].class_number].capacity());
+  DCHECK(bytes.size() <= ClassAt(unit).capacity());
   memcpy(area_.At(unit), bytes.data(), bytes.size());
   handles_.EndUse(word);
 }
@@ -269,8 +330,7 @@ std::span<const std::byte> ZsmallocPool::ReadBegin(Handle handle,
                                                    ByteCount bytes,
                                                    MutablePage) {
   const uint32_t unit = handles_.BeginUse(Checked(handle));
-  DCHECK(bytes <=
-         classes()[area_[area_.ZspageAt(unit)].class_number].capacity());
+  DCHECK(bytes <= ClassAt(unit).capacity());
   return {area_.At(unit), bytes};
 }
 

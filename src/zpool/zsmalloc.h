@@ -14,7 +14,10 @@
 //   slightly larger class, so an object may live in a class above its own;
 // - an object is kept in place by its own entry in the handle table while it
 //   is read, not with its whole zspage;
-// - a few frames of emptied zspages are kept for reuse.
+// - frames of emptied zspages are kept for reuse, so that a pool which fills
+//   and drains does not ask the system each time: up to 1/64 of the pool and
+//   16, at most 256. Beyond that, half of what is kept goes back, up to 64
+//   zspages with one call.
 #ifndef UZSWAP_ZPOOL_ZSMALLOC_H_
 #define UZSWAP_ZPOOL_ZSMALLOC_H_
 
@@ -39,6 +42,8 @@ class Zsmalloc : public Zpool {
   // Classes are numbered by size, 0 the smallest.
   virtual unsigned class_count() const = 0;
   virtual ZsmallocClassStats ClassStats(unsigned i) = 0;
+  // Frames of total_pages() that are kept for reuse.
+  virtual PageCount kept_pages() = 0;
 
  protected:
   ~Zsmalloc() = default;
@@ -49,6 +54,11 @@ class Zsmalloc : public Zpool {
 // 16, 13 % with 32; 200,000 objects 8.6 %, 3.5 %, 2.7 %, 2.8 %. Longer chains
 // pack closer but empty later; 8 is the best or near it at every pool size.
 inline constexpr unsigned kZsmallocChain = 8;
+
+// What compaction does at most before it lets go of the lock of a class: look
+// at so many objects; move so many bytes, and the rest of an object.
+inline constexpr unsigned kMaxSeenAtOnce = 32;
+inline constexpr ByteCount kMaxMovedAtOnce = 8192;
 
 // chain: longest zspage in pages, ZsmallocGeometry::kMinChain … kMaxChain.
 // Handles are 1 … 2^31 - 1. A pool holds at most 64 GiB. ENOMEM.

@@ -97,12 +97,11 @@ ZspageId ZsmallocArea::Describe(uint32_t first_page, unsigned pages) {
   return id;
 }
 
-Status ZsmallocArea::Materialize(Zspage& z, unsigned frames) {
+Status ZsmallocArea::Populate(const Zspage& z, unsigned frames) {
   DCHECK(z.frames < frames && frames <= z.pages);
   const unsigned more = frames - z.frames;
   UZSWAP_RETURN_IF_ERROR(TakeFrames(
       base_ + (PageCount{z.first_page} + z.frames) * kPageSize, more));
-  z.frames = static_cast<uint8_t>(frames);
   frames_.fetch_add(more, std::memory_order_relaxed);
   return kOk;
 }

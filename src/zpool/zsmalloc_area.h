@@ -33,13 +33,14 @@ using ZspageId = uint32_t;
 
 // Descriptor of a run, and of the zspage in it while it is in use.
 // first_page and pages are fixed when the run is carved, class_number when it
-// is taken; everything else is guarded by the lock of the class, or by the
-// area's lock while the run is free. All zeros is a valid value.
-struct Zspage {
+// is taken (Free reads it before it has the lock of the class); everything else
+// is guarded by the lock of the class, or by the area's lock while the run is
+// free. All zeros is a valid value.
+struct alignas(32) Zspage {
   ZspageId next;  // in the list of its fullness group, or of free runs
   ZspageId prev;  // in the list of its fullness group
   uint32_t first_page;
-  uint8_t class_number;
+  std::atomic<uint8_t> class_number;
   uint8_t pages;
   uint8_t frames;  // the first `frames` pages have frames
   uint8_t group;
@@ -48,6 +49,9 @@ struct Zspage {
   // First free object below fresh, in units from the start, or kListEnd; the
   // handle of the only object if the class is huge.
   uint32_t free_or_handle;
+  // Somebody gets frames for it, and then an object in it; until then it stays
+  // in its class even if it is empty, and only that thread changes `frames`.
+  bool growing;
 };
 inline constexpr uint32_t kListEnd = UINT32_MAX >> 1;
 static_assert(ZsmallocGeometry::kMaxChain * kUnitsPerPage <= UINT16_MAX);
@@ -71,9 +75,10 @@ class ZsmallocArea {
   // A run of `pages` pages with no or some frames. ENOMEM.
   Result<ZspageId> Take(unsigned pages);
   void Give(ZspageId id);
-  // Makes the first `frames` pages of a taken run have frames. ENOMEM: nothing
-  // has changed. REQUIRES: z.frames < frames <= z.pages.
-  Status Materialize(Zspage& z, unsigned frames);
+  // Gives the first `frames` pages of a taken run frames; the caller sets
+  // z.frames. ENOMEM: nothing has changed. REQUIRES: z.frames < frames <=
+  // z.pages, and nobody else changes z.frames.
+  Status Populate(const Zspage& z, unsigned frames);
 
   Zspage& operator[](ZspageId id) { return zspages_[id]; }
   std::byte* At(uint32_t unit) { return base_ + (size_t{unit} << kUnitShift); }
@@ -84,6 +89,10 @@ class ZsmallocArea {
 
   // Frames held, the warm ones included.
   PageCount frames() const { return frames_.load(std::memory_order_relaxed); }
+  PageCount KeptFrames() {
+    ScopedLock lock(lock_);
+    return warm_frames_;
+  }
   ByteCount metadata_bytes() const;
   // Dies unless exactly the runs in use hold `used_frames`. REQUIRES: no other
   // call runs.

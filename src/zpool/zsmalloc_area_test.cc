@@ -16,13 +16,18 @@ class ZsmallocAreaTest : public testing::Test {
   void SetUp() override { ASSERT_TRUE(area_.Init(kLimit).ok()); }
   void TearDown() override { area_.Release(); }
 
+  Status Grow(Zspage& z, unsigned frames) {
+    const Status status = area_.Populate(z, frames);
+    if (status.ok()) z.frames = static_cast<uint8_t>(frames);
+    return status;
+  }
   // A run with all its frames, each written.
   ZspageId TakeFull(unsigned pages) {
     const Result<ZspageId> id = area_.Take(pages);
     if (!id.ok()) return 0;
     Zspage& z = area_[id.value()];
     if (z.frames < pages) {
-      EXPECT_TRUE(area_.Materialize(z, pages).ok());
+      EXPECT_TRUE(Grow(z, pages).ok());
     }
     memset(area_.At(z.first_page * kUnitsPerPage), 0xee, pages * kPageSize);
     return id.value();
@@ -36,10 +41,10 @@ TEST_F(ZsmallocAreaTest, ARunHasNoFramesUntilTheyAreAskedFor) {
   Zspage& z = area_[area_.Take(8).value()];
   EXPECT_EQ(z.frames, 0u);
   EXPECT_EQ(area_.frames(), 0u);
-  ASSERT_TRUE(area_.Materialize(z, 3).ok());
+  ASSERT_TRUE(Grow(z, 3).ok());
   EXPECT_EQ(z.frames, 3u);
   EXPECT_EQ(area_.frames(), 3u);
-  ASSERT_TRUE(area_.Materialize(z, 8).ok());
+  ASSERT_TRUE(Grow(z, 8).ok());
   EXPECT_EQ(area_.frames(), 8u);
   area_.CheckInvariants(1, 8);
 }
@@ -114,12 +119,12 @@ TEST_F(ZsmallocAreaTest, WhenAllIsCarvedLongRunsAreSplit) {
 #ifdef UZSWAP_TEST_HOOKS
 TEST_F(ZsmallocAreaTest, RefusedFramesLeaveTheRunAsItWas) {
   Zspage& z = area_[area_.Take(4).value()];
-  ASSERT_TRUE(area_.Materialize(z, 1).ok());
+  ASSERT_TRUE(Grow(z, 1).ok());
   zpool_failure::FailNth(1);
-  EXPECT_EQ(area_.Materialize(z, 4).error(), ENOMEM);
+  EXPECT_EQ(Grow(z, 4).error(), ENOMEM);
   EXPECT_EQ(z.frames, 1u);
   area_.CheckInvariants(1, 1);
-  EXPECT_TRUE(area_.Materialize(z, 4).ok());
+  EXPECT_TRUE(Grow(z, 4).ok());
 }
 #endif
 

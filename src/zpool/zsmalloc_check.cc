@@ -55,7 +55,8 @@ void ZsmallocPool::CheckClass(ZsmallocSizeClass& c) {
       CHECK(z.prev == prev);
       CHECK(z.group == group);
       CHECK(group == FullnessGroup(z.used, c.shape.objects));
-      CHECK(&classes()[z.class_number] == &c);
+      CHECK(z.class_number.load(std::memory_order_relaxed) == Number(c));
+      CHECK(!z.growing);
       holes += CheckZspage(c, z);
       used += z.used;
       frames += z.frames;

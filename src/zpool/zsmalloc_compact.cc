@@ -5,6 +5,7 @@
 // zspage. An object in use stays, and with it its zspage, for this time.
 #include <cstring>
 
+#include "zpool/zsmalloc_hooks.h"
 #include "zpool/zsmalloc_pool.h"
 
 namespace uzswap {
@@ -28,39 +29,56 @@ PageCount ZsmallocPool::Compact(unsigned objects) {
 // be gained in this class now.
 bool ZsmallocPool::CompactZspage(ZsmallocSizeClass& c, unsigned* objects) {
   if (c.holes.load(std::memory_order_relaxed) == 0) return false;
-  ZspageId source = 0;
-  bool empty = false;
-  {
-    ScopedLock lock(c.lock);
-    if (!WorthCompacting(c)) return false;
-    source = Emptiest(c);
-    if (source == 0) return false;
-    const Zspage& z = area_[source];
-    const uint32_t first = z.first_page * kUnitsPerPage;
-    for (uint32_t at = 0; at < z.fresh && z.used > 0; at += c.units()) {
-      if ((Tail(c, first + at) & 1) == 0) continue;
-      const ZspageId to = RoomBeside(c, source);
-      if (to == 0 || *objects == 0) break;
-      if (MoveObject(c, source, first + at, to)) --*objects;
-    }
-    empty = z.used == 0;
-  }
-  if (empty) area_.Give(source);
-  return empty;
+  Walk walk;
+  Step step = Step::kGoOn;
+  while (step == Step::kGoOn) step = CompactStep(c, walk, objects);
+  if (step == Step::kEmptied) area_.Give(walk.source);
+  return step == Step::kEmptied;
 }
 
-// The last object of a zspage takes it off the lists; nothing of it is touched
-// after that.
-bool ZsmallocPool::MoveObject(ZsmallocSizeClass& c, ZspageId from,
-                              uint32_t unit, ZspageId to) {
+// One hold of the lock. A zspage that is not the emptiest any more is left as
+// it is.
+ZsmallocPool::Step ZsmallocPool::CompactStep(ZsmallocSizeClass& c, Walk& walk,
+                                             unsigned* objects) {
+  ScopedLock lock(c.lock);
+  const ZspageId source = Emptiest(c);
+  if (source == 0 || !WorthCompacting(c)) return Step::kDone;
+  if (source != walk.source) walk = {source, 0};
+  const Zspage& z = area_[source];
+  unsigned seen = 0;
+  ByteCount moved = 0;
+  Step step = Step::kGoOn;
+  while (step == Step::kGoOn && seen < kMaxSeenAtOnce &&
+         moved < kMaxMovedAtOnce) {
+    if (walk.at >= z.fresh) {
+      step = Step::kDone;  // what is left is in use
+      break;
+    }
+    step = CompactObject(c, walk, objects, &moved);
+    walk.at += c.units();
+    ++seen;
+  }
+  zsmalloc_hooks::Compacted(seen, moved);
+  return step;
+}
+
+ZsmallocPool::Step ZsmallocPool::CompactObject(ZsmallocSizeClass& c,
+                                               const Walk& walk,
+                                               unsigned* objects,
+                                               ByteCount* moved) {
+  const uint32_t unit = area_[walk.source].first_page * kUnitsPerPage + walk.at;
+  if ((Tail(c, unit) & 1) == 0) return Step::kGoOn;
+  const ZspageId to = RoomBeside(c, walk.source);
+  if (to == 0 || *objects == 0) return Step::kDone;
   const uint32_t handle = Tail(c, unit) >> 1;
-  if (!handles_.BeginMove(handle, unit)) return false;
-  const Result<uint32_t> taken = TakeUnit(c, to, handle);
-  CHECK(taken.ok());  // HasRoom: no frame is needed
-  memcpy(area_.At(taken.value()), area_.At(unit), c.capacity());
-  handles_.Set(handle, taken.value());
-  ReturnObject(c, from, unit);
-  return true;
+  if (!handles_.BeginMove(handle, unit)) return Step::kGoOn;
+  const uint32_t new_unit = TakeUnit(c, to, handle);
+  memcpy(area_.At(new_unit), area_.At(unit), c.capacity());
+  handles_.Set(handle, new_unit);
+  --*objects;
+  *moved += c.capacity();
+  // The last object takes its zspage off the lists.
+  return ReturnObject(c, walk.source, unit) ? Step::kEmptied : Step::kGoOn;
 }
 
 bool ZsmallocPool::WorthCompacting(const ZsmallocSizeClass& c) {
@@ -71,7 +89,7 @@ bool ZsmallocPool::WorthCompacting(const ZsmallocSizeClass& c) {
 }
 
 ZspageId ZsmallocPool::Emptiest(const ZsmallocSizeClass& c) {
-  for (unsigned group = 0; group < kGroupFull; ++group) {
+  for (unsigned group = 1; group < kGroupFull; ++group) {
     if (c.heads[group] != 0) return c.heads[group];
   }
   return 0;
@@ -85,7 +103,6 @@ bool ZsmallocPool::HasRoom(const ZsmallocSizeClass& c, const Zspage& z) const {
 
 // The fullest zspage but `source` that takes another object without a frame.
 ZspageId ZsmallocPool::RoomBeside(const ZsmallocSizeClass& c, ZspageId source) {
-  constexpr unsigned kLooks = 4;  // at each list, so that the lock is short
   for (unsigned group = kGroupFull; group-- > 0;) {
     ZspageId id = c.heads[group];
     for (unsigned n = 0; n < kLooks && id != 0; ++n, id = area_[id].next) {

@@ -49,6 +49,10 @@ struct alignas(kCacheLine) ZsmallocSizeClass {
   }
 };
 
+// Threads: who allocates or frees holds the lock of a class for one object;
+// compaction for kMaxSeenAtOnce objects, and as many bytes as are moved by the
+// first object that goes beyond kMaxMovedAtOnce. No lock is held while the
+// system is asked for frames or gets them back.
 class ZsmallocPool final : public Zsmalloc {
  public:
   explicit ZsmallocPool(unsigned chain);
@@ -57,6 +61,7 @@ class ZsmallocPool final : public Zsmalloc {
   Result<Handle> Allocate(ByteCount bytes) override;
   void Free(Handle handle) override;
   void Write(Handle handle, std::span<const std::byte> bytes) override;
+  Result<Handle> Store(std::span<const std::byte> bytes) override;
   std::span<const std::byte> ReadBegin(Handle handle, ByteCount bytes,
                                        MutablePage scratch) override;
   void ReadEnd(Handle handle) override;
@@ -81,13 +86,24 @@ class ZsmallocPool final : public Zsmalloc {
 
   unsigned class_count() const override { return geometry_.count(); }
   ZsmallocClassStats ClassStats(unsigned i) override;
+  PageCount kept_pages() override { return area_.KeptFrames(); }
 
  private:
+  // Zspages looked at in one list, so that the lock is short.
+  static constexpr unsigned kLooks = 4;
+
   ZsmallocSizeClass* classes() {
     return reinterpret_cast<ZsmallocSizeClass*>(class_memory_);
   }
   ZsmallocSizeClass& ClassFor(ByteCount bytes) {
     return classes()[geometry_.ClassOf(bytes + ZsmallocSizeClass::kTailBytes)];
+  }
+  ZsmallocSizeClass& ClassAt(uint32_t unit) {
+    return classes()[area_[area_.ZspageAt(unit)].class_number.load(
+        std::memory_order_relaxed)];
+  }
+  uint8_t Number(const ZsmallocSizeClass& c) {
+    return static_cast<uint8_t>(&c - classes());
   }
   uint32_t Checked(Handle handle) const;
 
@@ -97,28 +113,47 @@ class ZsmallocPool final : public Zsmalloc {
   }
   static uint32_t AllocatedTail(uint32_t handle) { return handle << 1 | 1; }
 
-  Status Place(ZsmallocSizeClass& c, uint32_t handle);
-  bool Borrow(const ZsmallocSizeClass& c, uint32_t handle);
-  Status PlaceInNew(ZsmallocSizeClass& c, uint32_t handle);
-  ZspageId Fullest(ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
-  ZspageId FullestWithHole(ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
-  Status TakeObject(ZsmallocSizeClass& c, ZspageId id, uint32_t handle)
+  // An object of a class whose owner does not have it yet: its handle leads to
+  // `unit`, and it stays there until the handle is set.
+  struct Placed {
+    uint32_t handle = 0;
+    uint32_t unit = 0;
+  };
+  Status Place(ByteCount bytes, Placed& object);
+  bool Borrow(const ZsmallocSizeClass& c, Placed& object);
+  Status PlaceInNew(ZsmallocSizeClass& c, unsigned frames, Placed& object);
+  Status Grow(ZsmallocSizeClass& c, ZspageId id, unsigned frames,
+              Placed& object);
+  unsigned FramesWanted(const ZsmallocSizeClass& c, ZspageId id)
       UZSWAP_REQUIRES(c.lock);
-  Result<uint32_t> TakeUnit(ZsmallocSizeClass& c, ZspageId id, uint32_t handle)
+  ZspageId Fullest(const ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
+  ZspageId FullestWithHole(const ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
+  void TakeObject(ZsmallocSizeClass& c, ZspageId id, Placed& object)
       UZSWAP_REQUIRES(c.lock);
-  Status Extend(ZsmallocSizeClass& c, Zspage& z) UZSWAP_REQUIRES(c.lock);
-  void ReturnObject(ZsmallocSizeClass& c, ZspageId id, uint32_t unit)
+  uint32_t TakeUnit(ZsmallocSizeClass& c, ZspageId id, uint32_t handle)
       UZSWAP_REQUIRES(c.lock);
+  bool FreeAt(uint32_t handle, uint32_t unit);
+  // Whether the zspage is the caller's to give to the area.
+  bool ReturnObject(ZsmallocSizeClass& c, ZspageId id, uint32_t unit)
+      UZSWAP_REQUIRES(c.lock);
+  void Retire(ZsmallocSizeClass& c, ZspageId id) UZSWAP_REQUIRES(c.lock);
   // zsmalloc_compact.cc
+  // How far compaction is in a zspage, in units from its start.
+  struct Walk {
+    ZspageId source = 0;
+    uint32_t at = 0;
+  };
+  enum class Step { kGoOn, kEmptied, kDone };
   bool CompactZspage(ZsmallocSizeClass& c, unsigned* objects);
+  Step CompactStep(ZsmallocSizeClass& c, Walk& walk, unsigned* objects);
+  Step CompactObject(ZsmallocSizeClass& c, const Walk& walk, unsigned* objects,
+                     ByteCount* moved) UZSWAP_REQUIRES(c.lock);
   bool WorthCompacting(const ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
   ZspageId Emptiest(const ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
   ZspageId RoomBeside(const ZsmallocSizeClass& c, ZspageId source)
       UZSWAP_REQUIRES(c.lock);
   bool HasRoom(const ZsmallocSizeClass& c, const Zspage& z) const
       UZSWAP_REQUIRES(c.lock);
-  bool MoveObject(ZsmallocSizeClass& c, ZspageId from, uint32_t unit,
-                  ZspageId to) UZSWAP_REQUIRES(c.lock);
 
   void Regroup(ZsmallocSizeClass& c, ZspageId id) UZSWAP_REQUIRES(c.lock);
   void Link(ZsmallocSizeClass& c, ZspageId id, unsigned group)

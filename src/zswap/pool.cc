@@ -65,10 +65,9 @@ void Pool::StoreGroup(std::span<const std::byte* const> pages, Stored* stored) {
 }
 
 void Pool::Keep(std::span<const std::byte> bytes, Stored& stored) {
-  const Result<Handle> handle = zpool_->Allocate(bytes.size());
+  const Result<Handle> handle = zpool_->Store(bytes);
   stored.allocate_error = handle.error();
   if (!handle.ok()) return;
-  zpool_->Write(handle.value(), bytes);
   stored.handle = handle.value();
   stored.length = bytes.size();
 }
