@@ -11,6 +11,7 @@
 #include <new>
 
 #include "base/os.h"
+#include "zpool/zsmalloc_hooks.h"
 #include "zpool/zsmalloc_pool.h"
 
 namespace uzswap {
@@ -59,6 +60,7 @@ Result<Handle> ZsmallocPool::Allocate(ByteCount bytes) {
 Result<Handle> ZsmallocPool::Store(std::span<const std::byte> bytes) {
   Placed object;
   UZSWAP_RETURN_IF_ERROR(Place(bytes.size(), object));
+  zsmalloc_hooks::Placed();
   memcpy(area_.At(object.unit), bytes.data(), bytes.size());
   handles_.Set(object.handle, object.unit);
   return Handle{object.handle};
@@ -237,6 +239,7 @@ bool ZsmallocPool::FreeAt(uint32_t handle, uint32_t unit) {
   ZsmallocSizeClass& c =
       classes()[z.class_number.load(std::memory_order_relaxed)];
   bool empty = false;
+  zsmalloc_hooks::Located();
   {
     ScopedLock lock(c.lock);
     // Both, because the zspage may have gone to another class, and the object

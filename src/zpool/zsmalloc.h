@@ -17,7 +17,7 @@
 // - frames of emptied zspages are kept for reuse, so that a pool which fills
 //   and drains does not ask the system each time: up to 1/64 of the pool and
 //   16, at most 256. Beyond that, half of what is kept goes back, up to 64
-//   zspages with one call.
+//   zspages with one call; all of it when Compact finds nothing left to move.
 #ifndef UZSWAP_ZPOOL_ZSMALLOC_H_
 #define UZSWAP_ZPOOL_ZSMALLOC_H_
 

@@ -108,7 +108,7 @@ Status ZsmallocArea::Populate(const Zspage& z, unsigned frames) {
 
 // ---- giving back
 
-void ZsmallocArea::Give(ZspageId id) {
+PageCount ZsmallocArea::Give(ZspageId id) {
   Victims victims;
   {
     ScopedLock lock(lock_);
@@ -118,10 +118,26 @@ void ZsmallocArea::Give(ZspageId id) {
     head = id;
     warm_frames_ += z.frames;
     const PageCount limit = WarmLimit();
-    if (warm_frames_ <= limit) return;
+    if (warm_frames_ <= limit) return 0;
     ChooseVictims(victims, limit / 2);
   }
-  DropFramesOf(victims);
+  return DropFramesOf(victims);
+}
+
+PageCount ZsmallocArea::Trim() {
+  constexpr PageCount kWorthACall = 8;
+  PageCount dropped = 0;
+  for (;;) {
+    Victims victims;
+    {
+      ScopedLock lock(lock_);
+      if (warm_frames_ <= kWorthACall) return dropped;
+      ChooseVictims(victims, 0);
+    }
+    const PageCount more = DropFramesOf(victims);
+    if (more == 0) return dropped;  // locked into memory
+    dropped += more;
+  }
 }
 
 // What is kept must be small beside what is used, and enough that a pool which
@@ -141,7 +157,7 @@ void ZsmallocArea::ChooseVictims(Victims& victims, PageCount keep) {
   }
 }
 
-void ZsmallocArea::DropFramesOf(Victims& victims) {
+PageCount ZsmallocArea::DropFramesOf(Victims& victims) {
   iovec ranges[kDropMax] = {};
   bool went[kDropMax];
   for (unsigned i = 0; i < victims.count; ++i) {
@@ -167,6 +183,7 @@ void ZsmallocArea::DropFramesOf(Victims& victims) {
     z.next = head;
     head = victims.ids[i];
   }
+  return dropped;
 }
 
 // ---- accounts

@@ -74,7 +74,11 @@ class ZsmallocArea {
 
   // A run of `pages` pages with no or some frames. ENOMEM.
   Result<ZspageId> Take(unsigned pages);
-  void Give(ZspageId id);
+  // Returns how many frames went back to the system.
+  PageCount Give(ZspageId id);
+  // Gives back all frames of free runs if they are worth a call, and returns
+  // how many.
+  PageCount Trim();
   // Gives the first `frames` pages of a taken run frames; the caller sets
   // z.frames. ENOMEM: nothing has changed. REQUIRES: z.frames < frames <=
   // z.pages, and nobody else changes z.frames.
@@ -108,7 +112,7 @@ class ZsmallocArea {
   ZspageId Describe(uint32_t first_page, unsigned pages) UZSWAP_REQUIRES(lock_);
   PageCount WarmLimit() const;
   void ChooseVictims(Victims& victims, PageCount keep) UZSWAP_REQUIRES(lock_);
-  void DropFramesOf(Victims& victims);
+  PageCount DropFramesOf(Victims& victims);
   uint64_t CheckList(ZspageId head, unsigned pages, bool warm);
 
   static LockClass lock_class_;

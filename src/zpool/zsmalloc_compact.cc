@@ -12,28 +12,31 @@ namespace uzswap {
 
 PageCount ZsmallocPool::Compact(unsigned objects) {
   DCHECK(!frozen_.load(std::memory_order_relaxed));
-  const PageCount before = area_.frames();
+  PageCount gone = 0;
   const unsigned count = geometry_.count();
   unsigned at = next_class_.load(std::memory_order_relaxed) % count;
   for (unsigned n = 0; n < count && objects > 0; ++n) {
-    while (objects > 0 && CompactZspage(classes()[at], &objects)) {
+    while (objects > 0 && CompactZspage(classes()[at], &objects, &gone)) {
     }
     if (objects > 0) at = (at + 1) % count;
   }
   next_class_.store(at, std::memory_order_relaxed);
-  const PageCount after = area_.frames();
-  return before > after ? before - after : 0;
+  // Whoever compacts wants memory more than a pool that breathes easily.
+  if (objects > 0) gone += area_.Trim();
+  return gone;
 }
 
 // Moves the objects of one zspage, *objects at most. False: nothing more is to
 // be gained in this class now.
-bool ZsmallocPool::CompactZspage(ZsmallocSizeClass& c, unsigned* objects) {
+bool ZsmallocPool::CompactZspage(ZsmallocSizeClass& c, unsigned* objects,
+                                 PageCount* gone) {
   if (c.holes.load(std::memory_order_relaxed) == 0) return false;
   Walk walk;
   Step step = Step::kGoOn;
   while (step == Step::kGoOn) step = CompactStep(c, walk, objects);
-  if (step == Step::kEmptied) area_.Give(walk.source);
-  return step == Step::kEmptied;
+  if (step == Step::kDone) return false;
+  *gone += area_.Give(walk.source);
+  return true;
 }
 
 // One hold of the lock. A zspage that is not the emptiest any more is left as

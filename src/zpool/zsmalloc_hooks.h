@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What zsmalloc's tests must see: when the system is asked, and how much
-// compaction does in one hold of a lock. Only in builds with
+// What zsmalloc's tests must see, and moments at which they do something: no
+// lock is held then, except at the end of a hold. Only in builds with
 // UZSWAP_TEST_HOOKS; nothing otherwise.
 #ifndef UZSWAP_ZPOOL_ZSMALLOC_HOOKS_H_
 #define UZSWAP_ZPOOL_ZSMALLOC_HOOKS_H_
@@ -14,6 +14,10 @@ namespace uzswap::zsmalloc_hooks {
 struct Hooks {
   // Frames are about to be taken from or given back to the system.
   void (*system_call)();
+  // Free knows the place of an object, and has not locked its class yet.
+  void (*located)();
+  // An object has a place, and is not there yet.
+  void (*placed)();
   // Compaction is about to release the lock of a class.
   void (*compacted)(unsigned objects_seen, ByteCount bytes_moved);
 };
@@ -22,6 +26,12 @@ inline constinit Hooks hooks{};
 inline void SystemCall() {
   if (hooks.system_call) hooks.system_call();
 }
+inline void Located() {
+  if (hooks.located) hooks.located();
+}
+inline void Placed() {
+  if (hooks.placed) hooks.placed();
+}
 inline void Compacted(unsigned objects_seen, ByteCount bytes_moved) {
   if (hooks.compacted) hooks.compacted(objects_seen, bytes_moved);
 }
@@ -29,6 +39,8 @@ inline void Compacted(unsigned objects_seen, ByteCount bytes_moved) {
 #else
 
 inline void SystemCall() {}
+inline void Located() {}
+inline void Placed() {}
 inline void Compacted(unsigned, ByteCount) {}
 
 #endif

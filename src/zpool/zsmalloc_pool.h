@@ -144,7 +144,7 @@ class ZsmallocPool final : public Zsmalloc {
     uint32_t at = 0;
   };
   enum class Step { kGoOn, kEmptied, kDone };
-  bool CompactZspage(ZsmallocSizeClass& c, unsigned* objects);
+  bool CompactZspage(ZsmallocSizeClass& c, unsigned* objects, PageCount* gone);
   Step CompactStep(ZsmallocSizeClass& c, Walk& walk, unsigned* objects);
   Step CompactObject(ZsmallocSizeClass& c, const Walk& walk, unsigned* objects,
                      ByteCount* moved) UZSWAP_REQUIRES(c.lock);
