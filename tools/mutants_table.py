@@ -21,6 +21,7 @@ WRITEBACK = "src/zswap/writeback.cc"
 POOLS = "src/zswap/pool_list.cc"
 COMPRESSOR = "src/compress/compressor.cc"
 ACOMP = "src/compress/acomp.cc"
+ZSMALLOC = "src/zpool/zsmalloc.cc"
 
 MUTANTS = [
     # ---- entries
@@ -413,4 +414,48 @@ MUTANTS = [
            "for (unsigned cpu = ThisCpu(); cpu <= ThisCpu(); ++cpu) {\n"
            "      while",
            "z3fold_bugs_test", "*B48_*"),
+    # ---- zsmalloc
+    Mutant("B49", "Free does not look again under the lock",
+           ZSMALLOC, "if (handles_.Find(handle) != unit ||",
+           "if (false && handles_.Find(handle) != unit &&",
+           "zsmalloc_bugs_test", "*B49_*"),
+    Mutant("B50", "the area is not released",
+           ZSMALLOC,
+           "  handles_.Release();\n  area_.Release();\n  CHECK(",
+           "  handles_.Release();\n  CHECK(",
+           "zsmalloc_bugs_test", "*B50_*"),
+    Mutant("B51", "an empty zspage stays after a refusal",
+           ZSMALLOC, "    if (z.used > 0) return status;\n",
+           "    if (z.used > 0 || !status.ok()) return status;\n",
+           "zsmalloc_bugs_test", "*B51_*"),
+    Mutant("B51", "an empty zspage goes while it grows",
+           ZSMALLOC, "if (z.used == 0 && !z.growing) {",
+           "if (z.used == 0) {", "zsmalloc_bugs_test", "*B51_*"),
+    Mutant("B52", "an object may move before it is stored",
+           ZSMALLOC, "  handles_.Expect(object.handle, object.unit);\n",
+           "  handles_.Set(object.handle, object.unit);\n",
+           "zsmalloc_bugs_test", "*B52_*"),
+    Mutant("B53", "Free does not regroup",
+           ZSMALLOC,
+           "  z.free_or_handle = unit - z.first_page * kUnitsPerPage;\n"
+           "  Regroup(c, id);\n",
+           "  z.free_or_handle = unit - z.first_page * kUnitsPerPage;\n",
+           "zsmalloc_bugs_test", "*B53_*"),
+    Mutant("B54", "what is read moves",
+           "src/zpool/handle_table.h",
+           "    uint64_t seen = location;\n"
+           "    return entries_[handle].compare_exchange_strong(",
+           "    uint64_t seen = entries_[handle].load();\n"
+           "    return static_cast<uint32_t>(seen) == location &&\n"
+           "           entries_[handle].compare_exchange_strong(",
+           "zsmalloc_bugs_test", "*B54_*"),
+    Mutant("B54", "frames that are kept are counted as gone",
+           "src/zpool/zsmalloc_compact.cc",
+           "  *gone += area_.Give(walk.source);\n",
+           "  *gone += area_[walk.source].frames;\n"
+           "  (void)area_.Give(walk.source);\n",
+           "zsmalloc_bugs_test", "*B54_*"),
+    Mutant("B55", "a class loses count of its free objects",
+           ZSMALLOC, "    c.AddHoles(-1);\n", "",
+           "zsmalloc_bugs_test", "*B55_*"),
 ]

@@ -43,12 +43,13 @@ class ZpoolTest : public testing::TestWithParam<std::string> {
     pool_->Destroy();
   }
 
+  static std::vector<std::byte> Image(uint32_t seed, ByteCount count) {
+    std::vector<std::byte> bytes(count);
+    for (size_t i = 0; i < count; ++i) bytes[i] = PatternByte(seed, i);
+    return bytes;
+  }
   void Fill(const Object& object) {
-    std::vector<std::byte> bytes(object.bytes);
-    for (size_t i = 0; i < bytes.size(); ++i) {
-      bytes[i] = PatternByte(object.seed, i);
-    }
-    pool_->Write(object.handle, bytes);
+    pool_->Write(object.handle, Image(object.seed, object.bytes));
   }
   bool Intact(const Object& object) {
     const auto bytes =
@@ -65,10 +66,14 @@ class ZpoolTest : public testing::TestWithParam<std::string> {
                        [this](const Object& o) { return Intact(o); });
   }
   Object Make(ByteCount bytes) {
-    const Result<Handle> handle = pool_->Allocate(bytes);
+    const uint32_t seed = next_seed_++;
+    // Every second one in two steps.
+    const Result<Handle> handle = seed % 2 == 0
+                                      ? pool_->Allocate(bytes)
+                                      : pool_->Store(Image(seed, bytes));
     EXPECT_TRUE(handle.ok()) << handle.error();
-    const Object object{handle.value(), bytes, next_seed_++};
-    Fill(object);
+    const Object object{handle.value(), bytes, seed};
+    if (seed % 2 == 0) Fill(object);
     return object;
   }
   void FreeAll(const std::vector<Object>& objects) {
@@ -115,6 +120,7 @@ TEST_P(ZpoolTest, ImpossibleSizesAreRefusedAndChangeNothing) {
   const Object object = Make(100);
   const PageCount pages = pool_->total_pages();
   EXPECT_EQ(pool_->Allocate(0).error(), EINVAL);
+  EXPECT_EQ(pool_->Store({}).error(), EINVAL);
   EXPECT_EQ(pool_->Allocate(kPageSize + 1).error(), ENOSPC);
   EXPECT_EQ(pool_->Allocate(UINT64_MAX).error(), ENOSPC);
   EXPECT_EQ(pool_->total_pages(), pages);

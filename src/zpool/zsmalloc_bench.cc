@@ -26,11 +26,7 @@ class Filled {
 
   ByteCount Size() { return 200 + random_() % 2400; }
   Handle& Any() { return handles_[random_() % handles_.size()]; }
-  Handle Add(ByteCount bytes) {
-    const Handle handle = pool_->Allocate(bytes).value();
-    pool_->Write(handle, {page_, bytes});
-    return handle;
-  }
+  Handle Add(ByteCount bytes) { return pool_->Store({page_, bytes}).value(); }
   Zsmalloc& pool() { return *pool_; }
   std::span<const std::byte> Read(Handle handle) {
     return pool_->ReadBegin(handle, 200, MutablePage(page_));
@@ -74,6 +70,40 @@ void ReadOneLine(benchmark::State& state) {
   }
 }
 BENCHMARK(ReadOneLine);
+
+// Several threads in one pool, each with its share of the objects. With enough
+// CPUs items per second grow; with fewer, CPU time for an item must not.
+Zsmalloc* shared_pool = nullptr;
+
+void ThreadsReplaceAndRead(benchmark::State& state) {
+  const size_t each = 8000 / static_cast<size_t>(state.threads());
+  std::mt19937_64 random(static_cast<uint64_t>(state.thread_index()));
+  std::byte page[kPageSize] = {};
+  std::vector<Handle> handles;
+  for (auto _ : state) {
+    const ByteCount bytes = 200 + random() % 2400;
+    if (handles.size() < each) {
+      handles.push_back(shared_pool->Store({page, bytes}).value());
+      continue;
+    }
+    Handle& handle = handles[random() % each];
+    const auto read = shared_pool->ReadBegin(handle, 200, MutablePage(page));
+    benchmark::DoNotOptimize(read[0]);
+    shared_pool->ReadEnd(handle);
+    shared_pool->Free(handle);
+    handle = shared_pool->Store({page, bytes}).value();
+  }
+  for (const Handle handle : handles) shared_pool->Free(handle);
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(ThreadsReplaceAndRead)
+    ->Setup([](const benchmark::State&) {
+      shared_pool = NewZsmalloc(kZsmallocChain).value();
+    })
+    ->Teardown([](const benchmark::State&) { shared_pool->Destroy(); })
+    ->ThreadRange(1, 8)
+    ->UseRealTime()
+    ->MeasureProcessCPUTime();
 
 // What the benchmarks above spend on choosing an object and a size.
 void Choosing(benchmark::State& state) {
