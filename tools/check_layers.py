@@ -60,9 +60,10 @@ def complain_own(path, header):
     if header in GENERATED or top in ("tests", "bench"):
         return None
     if folder_of(header) == "":
-        # Supports of the tests of tests/ lie beside them.
-        return None if source_tree.is_test(path) else \
-            "write the folder too: \"%s\"" % header
+        # Supports of the tests of tests/ lie beside them; a compressor is built
+        # outside of the tree too, so what it shares lies beside it as well.
+        beside = source_tree.is_test(path) or top == "compressors"
+        return None if beside else "write the folder too: \"%s\"" % header
     if folder_of(header) == "support":
         return None if source_tree.is_test(path) else \
             "only tests include \"%s\"" % header
