@@ -3,6 +3,7 @@
 # (tools/check_tests.py compares the tree with what ctest knows):
 #   src/**/x_test.cc, compressors/x_test.cc, tests/x_test.cc   GoogleTest x_test
 #   src/**/x_fuzz.cc, compressors/x_fuzz.cc, tests/x_fuzz.cc   model test x_fuzz
+#   tests/fuzzers/x.cc           libFuzzer program x, with clang only; ./dev fuzz
 #   tests/x.sh, tests/x.py       whole processes, label `process`; 77 means skip
 #   tools/check_*.py             rules of the source tree, label `check`
 #
@@ -73,10 +74,45 @@ foreach(source ${FUZZ_SOURCES})
   if(name STREQUAL torture_fuzz)
     target_sources(${name} PRIVATE ${TORTURE})
     set(seconds 20)
+  elseif(name STREQUAL zpool_fuzz)
+    set(seconds 30)  # in each of four builds
   endif()
   add_test(NAME ${name} COMMAND ${name} 123 ${seconds})
   set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
 endforeach()
+
+# Needs clang and its run-time libraries. The engine below compress is compiled
+# again, so that libFuzzer sees which way it went.
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang AND NOT UZSWAP_SANITIZE)
+  include(CheckCXXSourceCompiles)
+  set(LIBFUZZER -fsanitize=fuzzer,address,undefined)
+  set(CMAKE_REQUIRED_FLAGS ${LIBFUZZER})
+  check_cxx_source_compiles("#include <stddef.h>
+    extern \"C\" int LLVMFuzzerTestOneInput(const unsigned char*, size_t) {
+      return 0;
+    }" UZSWAP_LIBFUZZER_LINKS)
+  unset(CMAKE_REQUIRED_FLAGS)
+  if(UZSWAP_LIBFUZZER_LINKS)
+    file(GLOB FUZZED CONFIGURE_DEPENDS src/base/*.cc src/base/*.S
+         src/zpool/*.cc)
+    list(FILTER FUZZED EXCLUDE REGEX "_(test|fuzz|bench)\\.cc$")
+    add_library(uzswap_fuzzed OBJECT ${FUZZED})
+    # The engine has no RTTI, which the vptr check would need.
+    target_compile_options(uzswap_fuzzed PUBLIC -fno-sanitize-recover=all
+      $<$<COMPILE_LANGUAGE:CXX>:${LIBFUZZER};-fno-sanitize=vptr>
+      PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${ENGINE_FLAGS}>)
+    file(GLOB LIBFUZZER_SOURCES CONFIGURE_DEPENDS tests/fuzzers/*.cc)
+    foreach(source ${LIBFUZZER_SOURCES})
+      get_filename_component(name ${source} NAME_WE)
+      add_executable(${name} ${source})
+      target_link_libraries(${name} PRIVATE uzswap_fuzzed)
+      target_link_options(${name} PRIVATE ${LIBFUZZER})
+    endforeach()
+  else()
+    message(STATUS "no libFuzzer programs: -fsanitize=fuzzer does not link "
+            "(Debian: libclang-rt-dev)")
+  endif()
+endif()
 if(UZSWAP_SANITIZE)
   return()
 endif()
