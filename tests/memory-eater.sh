@@ -87,13 +87,16 @@ eat() {
 }
 
 report() {  # ZPOOL COMPRESSOR FOLDER
-  local code changes
+  local code changes locks
   code=$(cat "$3/code")
   changes=$(wc -l 2>/dev/null <"$3/changes" || echo 0)
-  echo "$1 $2: exit=$code changes=$changes $(cat "$3/out")"
+  locks=$(json "$3/json" "['processes'][0]['most_locks_held']" || echo none)
+  echo "$1 $2: exit=$code changes=$changes most_locks=$locks $(cat "$3/out")"
   if [ "$code" != 0 ]; then
     cat "$3/err"
     bad+="$1/$2 "
+  elif [ "$locks" -gt 4 ]; then
+    bad+="$1/$2 (a thread held $locks locks) "
   elif [ "$changes" = 0 ]; then
     cat "$3/set"
     bad+="$1/$2 (nothing was changed) "

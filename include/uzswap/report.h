@@ -48,7 +48,7 @@ struct uzswap_record {
   char used[160]; /* compressors that were current, in the order of their first
                      use, as values of the parameter, blanks between */
   uint32_t seen;  /* uzswap_control.sequence up to which all was taken */
-  uint32_t reserved;
+  uint32_t most_locks; /* most that a thread held at a time; 0: not counted */
   struct uzswap_parameter_state parameter[UZSWAP_PARAMETERS];
 };
 

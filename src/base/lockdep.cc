@@ -15,6 +15,8 @@ extern "C" __attribute__((visibility("hidden"))) const char __ehdr_start[];
 namespace uzswap::lockdep {
 namespace {
 
+constinit std::atomic<int> most_held{0};
+
 HeldLocks& Held() { return thread_table::Self().locks; }
 
 constexpr char kBug[] = "BUG: bad use of a lock";
@@ -47,6 +49,11 @@ void Push(HeldLocks& held, const HeldLock& wanted) {
               "too many pseudo locks held by one thread when taking");
   }
   if (held.Count() < HeldLocks::kCapacity) held.Push(wanted);
+  if (pseudo) return;
+  int most = most_held.load(std::memory_order_relaxed);
+  while (real + 1 > most && !most_held.compare_exchange_weak(
+                                most, real + 1, std::memory_order_relaxed)) {
+  }
 }
 
 void CheckRecursion(const HeldLocks& held, const HeldLock& wanted) {
@@ -223,6 +230,7 @@ void CompletionWait(LockClass& completion, const Site& site) {
 }
 
 int HeldCount() { return Held().RealCount(); }
+int MostHeld() { return most_held.load(std::memory_order_relaxed); }
 
 void ResetThread() {
   graph::ResetLock();

@@ -112,6 +112,9 @@ void CompletionWait(LockClass& completion, const Site& site = Site::Current());
 
 // Locks held by this thread, without pseudo locks.
 int HeldCount();
+// The most that any thread of this process (or, after a fork, of its ancestors)
+// has ever held at a time, without pseudo locks.
+int MostHeld();
 // In the child after fork: this thread holds nothing (order graph is kept).
 void ResetThread();
 
@@ -150,6 +153,7 @@ inline void WorkBegin(LockClass&, Site = {}) {}
 inline void WorkEnd(LockClass&, Site = {}) {}
 inline void CompletionWait(LockClass&, Site = {}) {}
 inline int HeldCount() { return 0; }
+inline int MostHeld() { return 0; }
 inline void ResetThread() {}
 #endif
 

@@ -50,6 +50,22 @@ TEST(Lockdep, AcceptsAConsistentOrder) {
   EXPECT_EQ(lockdep::HeldCount(), 0);
 }
 
+TEST(Lockdep, RemembersTheMostThatAnyThreadHeld) {
+  Locks& l = Locks::New();
+  const int before = lockdep::MostHeld();
+  std::thread([&] {
+    ScopedLock a(l.a);
+    ScopedLock b(l.b);
+    ScopedLock c(l.c);
+    ScopedLock d(l.d);
+  }).join();
+  EXPECT_LE(before, 4);
+  EXPECT_EQ(lockdep::MostHeld(), 4);
+  EXPECT_EQ(lockdep::HeldCount(), 0);
+  LockUnlock(l.a, l.b);
+  EXPECT_EQ(lockdep::MostHeld(), 4);
+}
+
 TEST(Lockdep, AcceptsReleaseInAnyOrder) {
   Locks& l = Locks::New();
   l.a.Lock();

@@ -54,6 +54,7 @@ Json RecordJson(const uzswap_record& record) {
           {"calls_unlisted", record.calls_unlisted},
           {"sites_patched", record.sites_patched},
           {"sites_known", record.sites_known},
+          {"most_locks_held", record.most_locks},
           {"compressor", CompressorAtEnd(record)},
           {"compressors_used", CompressorsUsed({record})},
           {"stats", StatsJson(record.stats)}};

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "base/lockdep.h"
 #include "base/os.h"
 
 namespace uzswap::preload {
@@ -89,6 +90,7 @@ void PublishReport(uzswap_record_state state) {
   record->calls_patched = patched.load(std::memory_order_relaxed);
   record->calls_dispatched = dispatched_calls.load(std::memory_order_relaxed);
   record->calls_unlisted = unlisted.load(std::memory_order_relaxed);
+  record->most_locks = static_cast<uint32_t>(lockdep::MostHeld());
   std::atomic_ref(record->state).store(state, std::memory_order_release);
 }
 
