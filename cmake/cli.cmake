@@ -49,6 +49,7 @@ if(NOT UZSWAP_SANITIZE)
     get_filename_component(name ${source} NAME_WE)
     add_executable(program-${name} ${source})
     target_compile_definitions(program-${name} PRIVATE _GNU_SOURCE)
+    target_include_directories(program-${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
     target_link_libraries(program-${name} PRIVATE Threads::Threads)
     set_target_properties(program-${name} PROPERTIES OUTPUT_NAME ${name}
       RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/programs)

@@ -14,8 +14,8 @@
 #include <thread>
 #include <vector>
 
-#include "memory_eater_pages.h"
-#include "memory_eater_watch.h"
+#include "support/memory_eater_pages.h"
+#include "support/memory_eater_watch.h"
 
 namespace eater {
 namespace {

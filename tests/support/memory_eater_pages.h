@@ -2,8 +2,8 @@
 // What the pages of memory_eater.cc hold: every word follows from 16 bytes that
 // are kept elsewhere, so that a page which came back can be compared with what
 // went, word for word.
-#ifndef UZSWAP_TESTS_PROGRAMS_MEMORY_EATER_PAGES_H_
-#define UZSWAP_TESTS_PROGRAMS_MEMORY_EATER_PAGES_H_
+#ifndef UZSWAP_TESTS_SUPPORT_MEMORY_EATER_PAGES_H_
+#define UZSWAP_TESTS_SUPPORT_MEMORY_EATER_PAGES_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -61,4 +61,4 @@ inline size_t FirstWrong(const volatile uint64_t* words, const Expected& page) {
 
 }  // namespace eater
 
-#endif  // UZSWAP_TESTS_PROGRAMS_MEMORY_EATER_PAGES_H_
+#endif  // UZSWAP_TESTS_SUPPORT_MEMORY_EATER_PAGES_H_

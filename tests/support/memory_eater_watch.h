@@ -6,8 +6,8 @@
 // as it was, and less the times over 100 ms for which the control thread stood
 // still meanwhile; a second in which it stood still for more than a half is the
 // machine's.
-#ifndef UZSWAP_TESTS_PROGRAMS_MEMORY_EATER_WATCH_H_
-#define UZSWAP_TESTS_PROGRAMS_MEMORY_EATER_WATCH_H_
+#ifndef UZSWAP_TESTS_SUPPORT_MEMORY_EATER_WATCH_H_
+#define UZSWAP_TESTS_SUPPORT_MEMORY_EATER_WATCH_H_
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -218,4 +218,4 @@ inline Result Judge(const Watch& watch, uint64_t end) {
 
 }  // namespace eater
 
-#endif  // UZSWAP_TESTS_PROGRAMS_MEMORY_EATER_WATCH_H_
+#endif  // UZSWAP_TESTS_SUPPORT_MEMORY_EATER_WATCH_H_
