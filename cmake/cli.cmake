@@ -65,4 +65,6 @@ if(NOT UZSWAP_SANITIZE)
       SKIP_RETURN_CODE 77 TIMEOUT 900
       ENVIRONMENT UZSWAP_BUILD=${CMAKE_BINARY_DIR})
   endforeach()
+  # Ten minutes for each pair in its full form; it watches itself.
+  set_tests_properties(memory-eater PROPERTIES TIMEOUT 12000)
 endif()

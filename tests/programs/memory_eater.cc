@@ -354,12 +354,14 @@ int Report(const Options& options, const Watch& watch, const State& state) {
       "threads=%lu seconds=%.1f ops=%lu least_ops_in_a_second=%lu "
       "zero_seconds=%lu machine_zero_seconds=%lu verified_pages=%lu "
       "wrong_pages=%lu most_mib=%ld stall_ms=%lu stall_in='%s' "
-      "net_stall_ms=%lu net_stall_in='%s' control_delay_ms=%lu\n",
+      "net_stall_ms=%lu net_stall_in='%s' control_delay_ms=%lu "
+      "control_share=%.2f\n",
       options.threads, static_cast<double>(end - watch.start) / 1e9, r.ops,
       r.least, r.zero_seconds, r.machine_seconds, r.verified,
       state.wrong.load(), state.most.load() * 4096 >> 20, ms(r.stall),
       r.stall.what ? r.stall.what : none, r.net_stall / kMs,
-      r.net_of.what ? r.net_of.what : none, ms(watch.gaps.longest));
+      r.net_of.what ? r.net_of.what : none, watch.delay / kMs,
+      watch.Share({watch.start, end, ""}));
   fflush(stdout);
   if (state.wrong != 0) return 1;
   if (r.net_stall > options.stall_ms * kMs) return 3;

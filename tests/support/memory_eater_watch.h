@@ -2,14 +2,17 @@
 // How memory_eater.cc measures itself: operations of each second, the longest
 // one, and beside them a control thread that only ever looks at the clock. It
 // lives in shared memory, which uzswap does not manage, and makes no system
-// call, so when it stands still the machine did not run it. A stall is printed
-// as it was, and less the times over 100 ms for which the control thread stood
-// still meanwhile; a second in which it stood still for more than a half is the
-// machine's.
+// call, so what it misses is what the machine gave to others. A stall is
+// printed as it was, and scaled by the control thread's share of a CPU
+// meanwhile when that was less than its fair one, with this program alone on
+// the machine; a second with less than a quarter of it is the machine's. While
+// the others wait the control thread has its share, so waiting is never scaled
+// away.
 #ifndef UZSWAP_TESTS_SUPPORT_MEMORY_EATER_WATCH_H_
 #define UZSWAP_TESTS_SUPPORT_MEMORY_EATER_WATCH_H_
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +22,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 
 namespace eater {
 
@@ -48,12 +52,6 @@ struct Span {
   uint64_t end;
   const char* what;
 };
-inline uint64_t Overlap(const Span& a, const Span& b) {
-  const uint64_t begin = std::max(a.begin, b.begin);
-  const uint64_t end = std::min(a.end, b.end);
-  return end > begin ? end - begin : 0;
-}
-
 // The latest and the longest are kept when there are more than fit.
 template <size_t kCapacity>
 struct Spans {
@@ -86,20 +84,25 @@ struct alignas(64) Progress {
 
 // All zeros at first, in shared memory.
 struct Watch {
-  // Longer than the turns of the program's own threads make a thread wait.
-  static constexpr uint64_t kGap = 100 * kMs;
   static constexpr uint64_t kStall = 100 * kMs;
   static constexpr uint64_t kStuck = 60 * kSecond;
+  static constexpr uint64_t kBucket = 10 * kMs;
 
   uint64_t start = 0;
   std::atomic<bool> stop{false};
   unsigned threads = 0;
-  Spans<8192> gaps;  // of the control thread
+  double fair = 1;     // the control thread's part of a CPU
+  uint64_t delay = 0;  // its longest
+  uint32_t ran[kMaxSeconds * kSecond / kBucket];  // ns of each bucket
   Progress progress[kMaxThreads];
 
   static Watch* New(unsigned threads) {
     Watch* watch = static_cast<Watch*>(MapShared(sizeof(Watch)));
     watch->threads = threads;
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    sched_getaffinity(0, sizeof(cpus), &cpus);
+    watch->fair = std::min(1.0, CPU_COUNT(&cpus) / (threads + 1.0));
     watch->start = NowNs();
     return watch;
   }
@@ -109,10 +112,13 @@ struct Watch {
     uint64_t before = NowNs();
     while (!stop.load(std::memory_order_relaxed)) {
       const uint64_t now = NowNs();
-      if (now - before > gaps.longest.end - gaps.longest.begin ||
-          now - before > kGap) {
-        gaps.Add({before, now, "control"});
+      const uint64_t step = now - before;
+      const uint64_t bucket = (now - start) / kBucket;
+      // A longer step is one that did not run.
+      if (step < kMs / 10 && bucket < std::size(ran)) {
+        ran[bucket] += static_cast<uint32_t>(step);
       }
+      delay = std::max(delay, step);
       before = now;
       for (unsigned i = 0; i < threads; ++i) {
         const uint64_t began = progress[i].began.load();
@@ -121,13 +127,16 @@ struct Watch {
     }
   }
 
-  uint64_t MachineShare(const Span& span) const {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < gaps.kept(); ++i) {
-      const Span& gap = gaps.spans[i];
-      if (gap.end - gap.begin > kGap) sum += Overlap(gap, span);
-    }
-    return sum;
+  // What the control thread had of its fair share, 0 … 1. For spans of at least
+  // kStall.
+  double Share(const Span& span) const {
+    const uint64_t first = (span.begin - start) / kBucket;
+    const uint64_t last =
+        std::min<uint64_t>((span.end - start) / kBucket, std::size(ran) - 1);
+    double sum = 0;
+    for (uint64_t i = first; i <= last; ++i) sum += ran[i];
+    const double all = static_cast<double>((last + 1 - first) * kBucket);
+    return std::min(1.0, sum / all / fair);
   }
 
  private:
@@ -172,7 +181,7 @@ class Timed {
 struct Result {
   uint64_t ops = 0, verified = 0, least = ~uint64_t{0};
   Span stall{};            // longest
-  uint64_t net_stall = 0;  // longest, less what the control thread saw
+  uint64_t net_stall = 0;  // longest, scaled
   Span net_of{};
   uint64_t zero_seconds = 0, machine_seconds = 0;
 };
@@ -189,7 +198,9 @@ inline Result Judge(const Watch& watch, uint64_t end) {
     if (longer(p.longest, result.stall)) result.stall = p.longest;
     auto net = [&](const Span& span) {
       const uint64_t took = span.end - span.begin;
-      const uint64_t rest = took - std::min(took, watch.MachineShare(span));
+      const double share = took < Watch::kStall ? 1 : watch.Share(span);
+      const auto rest =
+          static_cast<uint64_t>(static_cast<double>(took) * share);
       if (rest > result.net_stall) {
         result.net_stall = rest;
         result.net_of = span;
@@ -207,7 +218,7 @@ inline Result Judge(const Watch& watch, uint64_t end) {
     result.least = std::min(result.least, sum);
     if (sum != 0) continue;
     const uint64_t begin = watch.start + s * kSecond;
-    if (watch.MachineShare({begin, begin + kSecond, ""}) > kSecond / 2) {
+    if (watch.Share({begin, begin + kSecond, ""}) < 0.25) {
       ++result.machine_seconds;
     } else {
       ++result.zero_seconds;
