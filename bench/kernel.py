@@ -126,14 +126,35 @@ class Zswap:
         return 0
 
 
+def add_zram(undo):
+    """The number of a new zram device."""
+    number = read("/sys/class/zram-control/hot_add")
+    undo.add(lambda: write("/sys/class/zram-control/hot_remove", number))
+    undo.add(write, f"/sys/block/zram{number}/reset", 1)
+    return number
+
+
+class ZramDisk:
+    """A zram device that is used as a disk, not for swap."""
+
+    def __init__(self, undo, compressor):
+        self.name = "zram" + add_zram(undo)
+        self.sys = f"/sys/block/{self.name}/"
+        self.compressor = compressor
+
+    def start(self, size):
+        write(self.sys + "reset", 1)
+        # A reset forgets it.
+        write(self.sys + "comp_algorithm", self.compressor)
+        write(self.sys + "disksize", size)
+
+
 class Zram:
     name = "zram"
 
     def __init__(self, undo, megabytes, compressor):
-        self.id = read("/sys/class/zram-control/hot_add")
-        undo.add(lambda: write("/sys/class/zram-control/hot_remove", self.id))
+        self.id = add_zram(undo)
         self.sys = f"/sys/block/zram{self.id}/"
-        undo.add(write, self.sys + "reset", 1)
         undo.add(swap_off, f"/dev/zram{self.id}")
         self.size = megabytes << 20
         self.compressor = compressor

@@ -1,200 +1,168 @@
 // SPDX-License-Identifier: Apache-2.0
 // How densely and how fast the zpools keep the compressed pages of a file.
 //
-//   zpools FILE [ROUNDS]
+//   zpools [--codec lz4|zstd] [--zpools NAME,…] [--objects N] [--rounds N]
+//          [--zram DEVICE] [--classes] FILE
 //
-// The pages of FILE are compressed once with lz4 and once with zstd; pages of
-// one repeated word are left out, as zswap never stores them. Each round fills
-// each zpool, reads all in random order, frees half at random, compacts, and
-// frees the rest; the zpools take turns. Densities are compressed bytes over
-// frames and metadata, times are the CPU time of the best round.
-#include <lz4.h>
-#include <zstd.h>
+// One line of JSON for FILE, then one for each zpool; bench/zpools.py makes
+// tables of them. --rounds 0 measures no times; the zpools take turns, the best
+// round counts. With --zram the kernel's zsmalloc keeps the same pages.
+#include "zpools.h"
 
-#include <algorithm>
+#include <getopt.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
-#include <random>
-#include <string>
-#include <vector>
+#include <sstream>
 
-#include "zpool/zpool.h"
-
+namespace uzswap::bench {
 namespace {
 
-using uzswap::ByteCount;
-using uzswap::Handle;
-using uzswap::kPageSize;
-using uzswap::MutablePage;
-using uzswap::Zpool;
-
-using Objects = std::vector<std::vector<std::byte>>;
-
-struct Figures {
-  double filled = 0, halved = 0, compacted = 0;  // densities
-  double write_ns = 1e9, read_ns = 1e9, free_ns = 1e9, compact_ns = 1e9;
+struct Options {
+  std::string codec = "lz4";
+  std::vector<std::string> zpools;
+  size_t objects = 0;  // 0: all
+  int rounds = 3;
+  std::string zram;  // empty: none
+  bool classes = false;
+  const char* file = nullptr;
 };
 
-double CpuNs() {
-  timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) * 1e9 +
-         static_cast<double>(now.tv_nsec);
+std::vector<std::string> Split(const std::string& text) {
+  std::vector<std::string> words;
+  std::istringstream in(text);
+  for (std::string word; std::getline(in, word, ',');) words.push_back(word);
+  return words;
 }
 
-bool IsSameFilled(const std::byte* page) {
-  return memcmp(page, page + 8, kPageSize - 8) == 0;
+[[noreturn]] void Usage(int code) {
+  fprintf(code == 0 ? stdout : stderr,
+          "usage: zpools [--codec lz4|zstd] [--zpools NAME,...] [--objects N] "
+          "[--rounds N]\n              [--zram DEVICE] [--classes] FILE\n");
+  exit(code);
 }
 
-size_t Compress(bool zstd, const std::byte* page, std::byte* to) {
-  constexpr int kLevel = 3;
-  if (zstd) {
-    const size_t n = ZSTD_compress(to, kPageSize - 1, page, kPageSize, kLevel);
-    return ZSTD_isError(n) != 0 ? 0 : n;
-  }
-  return static_cast<size_t>(LZ4_compress_default(
-      reinterpret_cast<const char*>(page), reinterpret_cast<char*>(to),
-      kPageSize, kPageSize - 1));
+size_t Number(const char* text) {
+  char* end = nullptr;
+  const unsigned long n = strtoul(text, &end, 10);
+  if (*text < '0' || *text > '9' || *end != '\0') Usage(2);
+  return n;
 }
 
-Objects CompressAll(const std::vector<std::byte>& content, bool zstd) {
-  Objects objects;
-  std::byte to[kPageSize];
-  for (size_t at = 0; at + kPageSize <= content.size(); at += kPageSize) {
-    const std::byte* const page = &content[at];
-    if (IsSameFilled(page)) continue;
-    const size_t bytes = Compress(zstd, page, to);
-    if (bytes == 0) {
-      objects.emplace_back(page, page + kPageSize);
-    } else {
-      objects.emplace_back(to, to + bytes);
+Options Parse(int argc, char** argv) {
+  constexpr option kLong[] = {{"codec", required_argument, nullptr, 'c'},
+                              {"zpools", required_argument, nullptr, 'z'},
+                              {"objects", required_argument, nullptr, 'o'},
+                              {"rounds", required_argument, nullptr, 'r'},
+                              {"zram", required_argument, nullptr, 'k'},
+                              {"classes", no_argument, nullptr, 's'},
+                              {"help", no_argument, nullptr, 'h'},
+                              {}};
+  Options options;
+  for (int c = 0; (c = getopt_long(argc, argv, "h", kLong, nullptr)) != -1;) {
+    switch (c) {
+      case 'c':
+        options.codec = optarg;
+        break;
+      case 'z':
+        options.zpools = Split(optarg);
+        break;
+      case 'o':
+        options.objects = Number(optarg);
+        break;
+      case 'r':
+        options.rounds = static_cast<int>(Number(optarg));
+        break;
+      case 'k':
+        options.zram = optarg;
+        break;
+      case 's':
+        options.classes = true;
+        break;
+      case 'h':
+        Usage(0);
+      default:
+        Usage(2);
     }
   }
-  return objects;
-}
-
-double Density(const Zpool& pool, double payload) {
-  return payload / static_cast<double>(pool.total_pages() * kPageSize +
-                                       pool.metadata_bytes());
-}
-
-void Round(const char* name, const Objects& objects, Figures* best) {
-  Zpool* const pool = uzswap::CreateZpool(name).value();
-  const auto count = static_cast<double>(objects.size());
-  std::vector<Handle> handles;
-  handles.reserve(objects.size());
-  double payload = 0;
-  double start = CpuNs();
-  for (const auto& object : objects) {
-    handles.push_back(pool->Allocate(object.size()).value());
-    pool->Write(handles.back(), object);
-  }
-  best->write_ns = std::min(best->write_ns, (CpuNs() - start) / count);
-  for (const auto& object : objects) {
-    payload += static_cast<double>(object.size());
-  }
-  best->filled = Density(*pool, payload);
-
-  std::vector<size_t> order(objects.size());
-  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::shuffle(order.begin(), order.end(), std::mt19937_64(7));
-  std::byte scratch[kPageSize];
-  std::byte copy[kPageSize];
-  start = CpuNs();
-  for (const size_t i : order) {
-    const auto bytes =
-        pool->ReadBegin(handles[i], objects[i].size(), MutablePage(scratch));
-    memcpy(copy, bytes.data(), bytes.size());
-    pool->ReadEnd(handles[i]);
-  }
-  best->read_ns = std::min(best->read_ns, (CpuNs() - start) / count);
-
-  const size_t half = order.size() / 2;
-  start = CpuNs();
-  for (size_t i = 0; i < half; ++i) pool->Free(handles[order[i]]);
-  best->free_ns =
-      std::min(best->free_ns, (CpuNs() - start) / static_cast<double>(half));
-  for (size_t i = 0; i < half; ++i) {
-    payload -= static_cast<double>(objects[order[i]].size());
-  }
-  best->halved = Density(*pool, payload);
-  start = CpuNs();
-  uint64_t gone = 0;
-  while (const uint64_t n = pool->Compact(1000)) gone += n;
-  if (gone > 0) {
-    best->compact_ns = std::min(best->compact_ns,
-                                (CpuNs() - start) / static_cast<double>(gone));
-  }
-  best->compacted = Density(*pool, payload);
-  for (size_t i = half; i < order.size(); ++i) {
-    const auto& object = objects[order[i]];
-    const auto bytes =
-        pool->ReadBegin(handles[order[i]], object.size(), MutablePage(scratch));
-    if (memcmp(bytes.data(), object.data(), object.size()) != 0) {
-      fprintf(stderr, "zpools: %s lost an object\n", name);
-      exit(1);
+  if (optind != argc - 1) Usage(2);
+  if (options.codec != "lz4" && options.codec != "zstd") Usage(2);
+  options.file = argv[optind];
+  if (options.zpools.empty()) {
+    for (unsigned i = 0; ZpoolName(i) != nullptr; ++i) {
+      options.zpools.emplace_back(ZpoolName(i));
     }
-    pool->ReadEnd(handles[order[i]]);
-    pool->Free(handles[order[i]]);
   }
-  pool->Destroy();
+  for (const std::string& name : options.zpools) {
+    if (!FindZpool(name.c_str()).ok()) Die("there is no zpool " + name);
+  }
+  return options;
 }
 
-void Compare(const char* codec, const Objects& objects, int rounds) {
-  std::vector<std::pair<const char*, Figures>> rows;
-  for (unsigned i = 0; uzswap::ZpoolName(i) != nullptr; ++i) {
-    rows.emplace_back(uzswap::ZpoolName(i), Figures());
+void PrintTimes(const Times& times) {
+  const std::pair<const char*, double> all[] = {{"write", times.write},
+                                                {"rewrite", times.rewrite},
+                                                {"read", times.read},
+                                                {"free", times.free},
+                                                {"frame", times.frame}};
+  const char* comma = "";
+  printf(", \"ns\": {");
+  for (const auto& [name, ns] : all) {
+    if (ns == 1e9) continue;  // it has none
+    printf("%s\"%s\": %.1f", comma, name, ns);
+    comma = ", ";
   }
-  double payload = 0;
-  for (const auto& object : objects) {
-    payload += static_cast<double>(object.size());
+  printf("}");
+}
+
+void PrintRow(const std::string& name, const std::vector<Fill>& fills,
+              const Times* times) {
+  printf("{\"zpool\": \"%s\", \"fills\": {", name.c_str());
+  const char* comma = "";
+  for (const Fill& f : fills) {
+    printf("%s\"%s\": {\"payload\": %ju, \"frames\": %ju, \"metadata\": %ju}",
+           comma, f.stage, static_cast<uintmax_t>(f.payload),
+           static_cast<uintmax_t>(f.frames),
+           static_cast<uintmax_t>(f.metadata));
+    comma = ", ";
   }
-  for (int round = 0; round < rounds; ++round) {
-    for (auto& [name, figures] : rows) Round(name, objects, &figures);
-  }
-  printf("\n%s: %zu pages, %.0f bytes each\n\n", codec, objects.size(),
-         payload / static_cast<double>(objects.size()));
+  printf("}");
+  if (times != nullptr) PrintTimes(*times);
+  printf("}\n");
+}
+
+void Run(const Options& options) {
+  const Content content =
+      ReadContent(options.file, options.codec, options.objects);
   printf(
-      "| zpool | filled | half freed | compacted | write | read | free | "
-      "frame |\n|---|--:|--:|--:|--:|--:|--:|--:|\n");
-  for (const auto& [name, f] : rows) {
-    printf("| %s | %.3f | %.3f | %.3f | %.0f | %.0f | %.0f | %.0f |\n", name,
-           f.filled, f.halved, f.compacted, f.write_ns, f.read_ns, f.free_ns,
-           f.compact_ns);
+      "{\"pages\": %zu, \"payload\": %zu, \"raw\": %zu, "
+      "\"same_filled\": %zu}\n",
+      content.count(), content.bytes.size(), content.raw, content.same_filled);
+  std::vector<Times> times(options.zpools.size());
+  Times copies;
+  for (int round = 0; round < options.rounds; ++round) {
+    MeasureCopies(content, &copies);
+    for (size_t i = 0; i < times.size(); ++i) {
+      MeasureTimes(options.zpools[i].c_str(), content, &times[i]);
+    }
   }
-}
-
-std::vector<std::byte> ReadAll(const char* path) {
-  FILE* const file = fopen(path, "rb");
-  if (file == nullptr) {
-    perror(path);
-    exit(1);
+  const bool timed = options.rounds > 0;
+  for (size_t i = 0; i < times.size(); ++i) {
+    const std::string& name = options.zpools[i];
+    PrintRow(name, Density(name.c_str(), content, options.classes),
+             timed ? &times[i] : nullptr);
   }
-  std::vector<std::byte> content;
-  std::byte buffer[1 << 16];
-  while (const size_t n = fread(buffer, 1, sizeof(buffer), file)) {
-    content.insert(content.end(), buffer, buffer + n);
+  if (timed) PrintRow("copy", {}, &copies);
+  if (!options.zram.empty()) {
+    PrintRow("kernel", KernelDensity(options.zram.c_str(), content), nullptr);
   }
-  fclose(file);
-  return content;
 }
 
 }  // namespace
+}  // namespace uzswap::bench
 
 int main(int argc, char** argv) {
-  if (argc < 2 || argc > 3) {
-    fprintf(stderr, "usage: %s FILE [ROUNDS]\n", argv[0]);
-    return 2;
-  }
-  const std::vector<std::byte> content = ReadAll(argv[1]);
-  const int rounds = argc == 3 ? std::max(1, atoi(argv[2])) : 3;
-  if (content.size() < kPageSize) {
-    fprintf(stderr, "%s: %s is smaller than a page\n", argv[0], argv[1]);
-    return 1;
-  }
-  Compare("lz4", CompressAll(content, /*zstd=*/false), rounds);
-  Compare("zstd", CompressAll(content, /*zstd=*/true), rounds);
+  uzswap::bench::Run(uzswap::bench::Parse(argc, argv));
   return 0;
 }

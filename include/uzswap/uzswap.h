@@ -44,7 +44,8 @@ struct uzswap_config {
   uint64_t memory_limit;     /* bytes of RssAnon + RssShmem, all included */
   const char* compressor;    /* "lz4", "zstd", "lzo"; NULL: "lz4" */
   int compressor_level;      /* 0: the compressor's default */
-  const char* zpool;         /* "zsmalloc" (NULL), "zbud" or "z3fold" */
+  const char* zpool;         /* "zsmalloc" (NULL) or "zsmalloc:16"
+                                (chain, 4 to 64), "zbud", "z3fold" */
   unsigned max_pool_percent; /* of memory_limit; 0: default */
   unsigned accept_threshold_percent; /* of the pool's maximum; 0: 90 */
   const char* backing;    /* directory, file or block device; NULL: none */
@@ -174,7 +175,7 @@ UZSWAP_API void uzswap_get_stats(struct uzswap_stats* stats);
 
 /* The parameters that can be changed while the instance is open, with the
  * kernel's names, forms and errors (docs/design.md, "Parameters"). A compressor
- * may carry a level: "zstd:9". */
+ * may carry a level ("zstd:9"), zsmalloc a chain ("zsmalloc:16"). */
 #define UZSWAP_PARAMETER_LIST(X) \
   X(compressor)                  \
   X(zpool)                       \

@@ -10,6 +10,8 @@
 #include "api/parameters.h"
 #include "compress/builtin.h"
 #include "compress/registry.h"
+#include "zpool/zpool.h"
+#include "zpool/zsmalloc_class.h"
 
 namespace uzswap {
 namespace {
@@ -177,9 +179,11 @@ Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
     return kOk;
   }
   Line line;
-  if (created.error() == ENOENT) {
+  if (!FindZpool(zswap.zpool).ok()) {
     line << "zpool \"" << zswap.zpool << "\": there is none of that name; try "
-         << "zsmalloc, zbud or z3fold";
+         << "zsmalloc (zsmalloc:" << ZsmallocGeometry::kMinChain
+         << " to zsmalloc:" << ZsmallocGeometry::kMaxChain
+         << "), zbud or z3fold";
     return why.Say(ENODEV, line);
   }
   line << "the engine with compressor \"" << plugin->name << "\" level "

@@ -28,6 +28,23 @@ Failure OneOf(std::string_view option, const std::string& value,
           "' is not known; choose one of: " + std::string(choices)};
 }
 
+// "zsmalloc:16": zspages of at most 16 pages.
+Check CheckZpool(const std::string& text) {
+  const size_t colon = text.find(':');
+  const std::string name = text.substr(0, colon);
+  if (std::find(std::begin(kZpools), std::end(kZpools), name) ==
+      std::end(kZpools)) {
+    return OneOf("--zpool", text, "zsmalloc, zbud, z3fold");
+  }
+  if (colon == std::string::npos) return {};
+  if (name != kZpools[0]) {
+    return Failure{"--zpool '" + text + "': only zsmalloc takes a chain"};
+  }
+  if (ParseNumber(text.substr(colon + 1), 4, 64)) return {};
+  return Failure{"--zpool '" + text +
+                 "': the chain is a whole number of pages from 4 to 64"};
+}
+
 Check CheckMemory(const std::string& text, uint64_t* memory) {
   if (text.empty()) {
     return Failure{
@@ -94,8 +111,9 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
   add("-c,--compressor", &texts->compressor, "UZSWAP_COMPRESSOR",
       "NAME: lz4 (default), zstd, deflate ...;\nsee `uzswap list`");
   add("--zpool", &texts->zpool, "UZSWAP_ZPOOL",
-      "NAME: allocator for compressed pages: zsmalloc\n(default, the densest), "
-      "z3fold or zbud");
+      "NAME: allocator for compressed pages: zsmalloc\n(default, the densest; "
+      "zsmalloc:4 to zsmalloc:64\nsets the longest chain of pages), z3fold or "
+      "zbud");
   add("--max-pool-percent", &texts->max_pool_percent, "UZSWAP_MAX_POOL_PERCENT",
       "N: most of the memory for compressed pages");
   add("--accept-threshold-percent", &texts->accept_threshold_percent,
@@ -151,10 +169,7 @@ void SplitCommand(const CLI::App& run, const std::vector<std::string>& all,
 
 Check CheckOptions(const OptionTexts& texts, Options* options) {
   if (Check c = CheckMemory(texts.memory, &options->memory)) return c;
-  if (std::find(std::begin(kZpools), std::end(kZpools), texts.zpool) ==
-      std::end(kZpools)) {
-    return OneOf("--zpool", texts.zpool, "zsmalloc, zbud, z3fold");
-  }
+  if (Check c = CheckZpool(texts.zpool)) return c;
   if (Check c = CheckPercent("--max-pool-percent", texts.max_pool_percent,
                              &options->max_pool_percent)) {
     return c;

@@ -53,6 +53,9 @@ std::string Explain(const Json& reply, const Json& process,
   if (error == ENOENT && name == "zpool") {
     return "it has no such zpool; see uzswap list";
   }
+  if (error == EINVAL && name == "zpool") {
+    return "only zsmalloc takes a chain, of 4 to 64 pages (zsmalloc:16)";
+  }
   if ((error == EINVAL || error == ERANGE) && is_number) {
     return "give a whole number from 0 to 100";
   }

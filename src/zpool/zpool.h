@@ -69,11 +69,14 @@ class Zpool {
   ~Zpool() = default;
 };
 
-// "zsmalloc", "zbud", "z3fold". ENOENT: no such zpool. ENOMEM. The object lives
-// in memory of its own until Destroy().
+// "zsmalloc", "zsmalloc:CHAIN" (zspages of at most CHAIN pages), "zbud",
+// "z3fold". ENOENT: no such zpool. EINVAL: not a chain, or a zpool that has
+// none. ENOMEM. The object lives in memory of its own until Destroy().
 Result<Zpool*> CreateZpool(const char* name);
-bool ZpoolExists(const char* name);
-// nullptr after the last.
+// The name that such a pool has: one for each kind of pool, for ever valid.
+// Errors as CreateZpool's.
+Result<const char*> FindZpool(const char* name);
+// Without option; nullptr after the last.
 const char* ZpoolName(unsigned index);
 
 }  // namespace uzswap

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "zpool/failure.h"
+#include "zpool/zsmalloc.h"
 
 namespace uzswap {
 namespace {
@@ -418,15 +419,42 @@ std::vector<std::string> AllNames() {
 
 INSTANTIATE_TEST_SUITE_P(All, ZpoolTest, testing::ValuesIn(AllNames()),
                          [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Chains, ZpoolTest,
+                         testing::Values("zsmalloc:4", "zsmalloc:16",
+                                         "zsmalloc:64"),
+                         [](const auto& info) {
+                           return "Chain" + info.param.substr(9);
+                         });
 
 TEST(ZpoolTable, KnowsItsOwnNamesAndNoOthers) {
   for (const std::string& name : AllNames()) {
-    EXPECT_TRUE(ZpoolExists(name.c_str()));
+    EXPECT_EQ(FindZpool(name.c_str()).value(), name);
   }
   EXPECT_FALSE(AllNames().empty());
   for (const char* name : {"", "zsmallo", "zsmalloc2", "nothing"}) {
-    EXPECT_FALSE(ZpoolExists(name));
+    EXPECT_EQ(FindZpool(name).error(), ENOENT);
     EXPECT_EQ(CreateZpool(name).error(), ENOENT);
+  }
+}
+
+TEST(ZpoolTable, OneNameForEachChain) {
+  const auto name = [](const char* given) {
+    return std::string(FindZpool(given).value());
+  };
+  EXPECT_EQ(name("zsmalloc:16"), "zsmalloc:16");
+  EXPECT_EQ(name("zsmalloc:0016"), "zsmalloc:16");
+  EXPECT_EQ(name("zsmalloc:4"), "zsmalloc:4");
+  const std::string usual = "zsmalloc:" + std::to_string(kZsmallocChain);
+  EXPECT_EQ(name(usual.c_str()), "zsmalloc");
+}
+
+TEST(ZpoolTable, RefusesWhatIsNoChain) {
+  for (const char* name :
+       {"zsmalloc:", "zsmalloc:3", "zsmalloc:65", "zsmalloc:-8", "zsmalloc:8 ",
+        "zsmalloc:x", "zsmalloc:8:8", "zsmalloc:99999999999999999999", "zbud:8",
+        "z3fold:"}) {
+    EXPECT_EQ(FindZpool(name).error(), EINVAL) << name;
+    EXPECT_EQ(CreateZpool(name).error(), EINVAL) << name;
   }
 }
 

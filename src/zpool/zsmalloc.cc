@@ -12,13 +12,15 @@
 
 #include "base/os.h"
 #include "zpool/zsmalloc_hooks.h"
+#include "zpool/zsmalloc_name.h"
 #include "zpool/zsmalloc_pool.h"
 
 namespace uzswap {
 
 constinit LockClass ZsmallocSizeClass::lock_class{"zpool class"};
 
-ZsmallocPool::ZsmallocPool(unsigned chain) : geometry_(chain) {
+ZsmallocPool::ZsmallocPool(unsigned chain)
+    : name_(kZsmallocNames[chain]), geometry_(chain) {
   for (unsigned i = 0; i < geometry_.count(); ++i) {
     new (&classes()[i]) ZsmallocSizeClass(geometry_.shape(i));
   }

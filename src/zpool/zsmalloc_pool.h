@@ -76,7 +76,7 @@ class ZsmallocPool final : public Zsmalloc {
     return PageCeil(static_cast<ByteCount>(end - begin)) +
            handles_.metadata_bytes() + area_.metadata_bytes();
   }
-  const char* name() const override { return "zsmalloc"; }
+  const char* name() const override { return name_; }
 
   void LockAll() override { frozen_.store(true, std::memory_order_relaxed); }
   void UnlockAll() override { frozen_.store(false, std::memory_order_relaxed); }
@@ -163,6 +163,7 @@ class ZsmallocPool final : public Zsmalloc {
   uint64_t CheckZspage(ZsmallocSizeClass& c, const Zspage& z)
       UZSWAP_REQUIRES(c.lock);
 
+  const char* const name_;
   const ZsmallocGeometry geometry_;
   HandleTable handles_;
   ZsmallocArea area_;

@@ -5,8 +5,8 @@
 // only recorded; afterwards it takes effect at once; when setting up failed,
 // what would need the engine is refused.
 //
-// Two differences on purpose: a percentage above 100 is refused, and a
-// compressor may carry a level ("zstd:9").
+// Two differences on purpose: a percentage above 100 is refused; a compressor
+// may carry a level ("zstd:9"), zsmalloc a chain ("zsmalloc:16").
 //
 // Threads: the engine reads the atomics at any time. Set and Format take a
 // mutex, which is held while the pool is switched, so callers hold no lock of
@@ -44,7 +44,8 @@ struct CompressorChoice {
 class ParameterHost {
  public:
   // Stores go to a pool of this kind from now on. ENOENT: one of the names is
-  // not known. EINVAL: not at that level. ENOMEM. On error nothing changed.
+  // not known. EINVAL: not at that level, or not with that chain. ENOMEM. On
+  // error nothing changed.
   virtual Status SwitchPool(const CompressorChoice& compressor,
                             const char* zpool) = 0;
   // One of the atomics has another value.

@@ -28,7 +28,7 @@ class Pool {
     int allocate_error;  // 0: stored; ENOMEM; ENOSPC: too large for the zpool
   };
 
-  // ENOENT: no such zpool. ENOMEM. Or what the compressor's init said.
+  // ENOENT, EINVAL: no such zpool. ENOMEM. Or what the compressor's init said.
   Status Create(const PoolKind& kind);
   void Destroy();
 

@@ -34,7 +34,11 @@ void PoolList::Release() {
 
 // ---- switching
 
-Status PoolList::Switch(const PoolKind& kind) {
+Status PoolList::Switch(const PoolKind& wanted) {
+  PoolKind kind = wanted;
+  const Result<const char*> zpool = FindZpool(wanted.zpool);
+  UZSWAP_RETURN_IF_ERROR(zpool.status());
+  kind.zpool = zpool.value();  // so that the same pool is found again
   const Status s = TrySwitch(kind);
   if (s.error() != ENOSPC) return s;
   // Perhaps most are empty and wait for the worker, which is slower than

@@ -52,7 +52,7 @@ class PoolList {
   // one. ENOENT: no such zpool. ENOSPC: kMax pools still have entries.
   // Otherwise what Pool::Create said. On error nothing has changed. Sleeps.
   // REQUIRES: no lock of zswap is held.
-  Status Switch(const PoolKind& kind);
+  Status Switch(const PoolKind& wanted);
 
   // References to the current pool, one for each entry: until Drop it exists.
   PoolIndex Acquire(unsigned entries = 1);
