@@ -8,6 +8,7 @@ pages in a zram device, which needs root; without, its rows are missing."""
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import kernel
 CHAINS = [4, 8, 16, 32]
 STAGES = [("filled", "filled"), ("halved", "half freed"),
           ("compacted", "compacted"), ("replaced", "replaced"),
-          ("replaced_compacted", "compacted")]
+          ("replaced_compacted", "then compacted")]
 SMALL = 5000  # objects
 
 
@@ -161,26 +162,29 @@ def times_table(results):
 
 def chain_table(args, files):
     print("\nOverhead in per cent of the compressed bytes, metadata included, "
-          "by the longest\nchain of zsmalloc.")
+          "when the longest\nchain of zsmalloc is " +
+          ", ".join(map(str, CHAINS)) + " pages.")
     names = ",".join(f"zsmalloc:{chain}" for chain in CHAINS)
     rows = []
-    sums = {}
-    for objects in (SMALL, 0):
-        for name, path in files.items():
+    together = os.path.join(args.folder, f"together.{os.getpid()}")
+    try:
+        with open(together, "wb") as out:
+            for path in files.values():
+                with open(path, "rb") as f:
+                    shutil.copyfileobj(f, out)
+        jobs = [(name, path, SMALL) for name, path in files.items()]
+        jobs += [(name, path, 0) for name, path in files.items()]
+        jobs.append(("all together", together, 0))
+        for name, path, objects in jobs:
             head, by_pool = measure(args, path, "--rounds", "0", "--zpools",
                                     names, "--objects", str(objects))
-            for chain in CHAINS:
-                fills = by_pool[f"zsmalloc:{chain}"]["fills"]
-                values = [overhead(fills[s]) for s, _ in STAGES]
-                rows.append([name, f"{head['pages']:,}", str(chain)] +
-                            [f"{v:.1f}" for v in values])
-                sums.setdefault((objects, chain), []).append(values)
-    for (objects, chain), lists in sums.items():
-        rows.append(["**mean**", "all" if objects == 0 else f"{objects:,}",
-                     str(chain)] +
-                    [f"{sum(v) / len(v):.1f}" for v in zip(*lists)])
-    table(["pages of", "objects", "chain"] + [title for _, title in STAGES],
-          rows)
+            pools = [by_pool[f"zsmalloc:{chain}"] for chain in CHAINS]
+            rows.append([name, f"{head['pages']:,}"] + [
+                " / ".join(f"{overhead(p['fills'][s]):.1f}" for p in pools)
+                for s, _ in STAGES])
+    finally:
+        os.unlink(together)
+    table(["pages of", "objects"] + [title for _, title in STAGES], rows)
 
 
 def verdicts(results):

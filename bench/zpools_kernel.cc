@@ -2,8 +2,7 @@
 // The kernel's zsmalloc through a zram device: the same pages in the same
 // order, one at a time, and the same ones discarded. What it holds is read from
 // mm_stat; the kernel compresses them itself, with its own lz4. Its metadata
-// are in no figure of zram's: counted are the handles, eight bytes for an
-// object, but not the descriptors of zspages (56 bytes or more each).
+// are in no figure of zram's: handles and descriptors of zspages lie in slabs.
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -27,6 +26,7 @@ class Zram {
         fd_(open(("/dev/" + name_).c_str(), O_RDWR | O_DIRECT | O_CLOEXEC)),
         page_(aligned_alloc(kPageSize, kPageSize)) {
     if (fd_ < 0) Die("/dev/" + name_ + ": " + strerror(errno));
+    before_ = Slabs();
   }
   ~Zram() {
     close(fd_);
@@ -60,17 +60,31 @@ class Zram {
     Fill fill{stage};
     file >> original >> fill.payload >> fill.frames;
     if (!file) Die(name_ + ": cannot read mm_stat");
-    // Their slabs are shared with others; what is sure is one word each.
-    constexpr uint64_t kHandle = 8;
-    fill.metadata = original / kPageSize * kHandle;
+    fill.metadata = Slabs() - before_;
     return fill;
   }
 
  private:
+  // Bytes of handles and descriptors of zspages, in slabs that the kernel may
+  // share with others: what counts is the difference. 0: it does not say.
+  uint64_t Slabs() const {
+    uint64_t sum = 0;
+    for (const char* slab : {"zs_handle-", "zspage-"}) {
+      const std::string folder = "/sys/kernel/slab/" + (slab + name_);
+      uint64_t objects = 0;
+      uint64_t bytes = 0;
+      std::ifstream(folder + "/objects") >> objects;
+      std::ifstream(folder + "/object_size") >> bytes;
+      sum += objects * bytes;
+    }
+    return sum;
+  }
+
   const std::string name_;
   const std::string sys_;
   const int fd_;
   void* const page_;
+  uint64_t before_ = 0;
 };
 
 }  // namespace
