@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // How densely a zpool keeps the objects, stage by stage.
+#include <cstdio>
 #include <cstring>
+#include <iterator>
 
+#include "cli/class_table.h"
 #include "zpools.h"
 
 namespace uzswap::bench {
@@ -42,7 +45,8 @@ class Filled {
     while (pool_->Compact(1000) > 0) {
     }
   }
-  Fill Now(const char* stage) const {
+  Fill Now(const char* stage, bool classes) const {
+    if (classes) PrintClasses(stage);
     return {stage, payload_, pool_->total_pages() * kPageSize,
             pool_->metadata_bytes()};
   }
@@ -62,6 +66,26 @@ class Filled {
   }
 
  private:
+  void PrintClasses(const char* stage) const {
+    std::vector<uzswap_class> all;
+    for (unsigned i = 0; i < pool_->class_count(); ++i) {
+      const ZpoolClassStats stats = pool_->ClassStats(i);
+      uzswap_class& c = all.emplace_back();
+      c.index = static_cast<uint16_t>(stats.index);
+      c.size = static_cast<uint16_t>(stats.size);
+      c.pages_per_zspage = static_cast<uint16_t>(stats.pages_per_zspage);
+      for (size_t group = 0; group < std::size(c.zspages); ++group) {
+        c.zspages[group] = static_cast<uint32_t>(stats.zspages[group + 1]);
+      }
+      c.pages_used = static_cast<uint32_t>(stats.pages_used);
+      c.obj_allocated = stats.obj_allocated;
+      c.obj_used = stats.obj_used;
+      c.freeable = stats.freeable;
+    }
+    if (all.empty()) return;
+    fprintf(stderr, "\n%s, %s\n%s", pool_->name(), stage,
+            cli::FormatClasses(all).c_str());
+  }
   void DropHandle(Handle handle, size_t source) {
     pool_->Free(handle);
     payload_ -= content_.object(source).size();
@@ -77,7 +101,7 @@ class Filled {
 }  // namespace
 
 std::vector<Fill> Density(const char* zpool, const Content& content,
-                          bool /*classes*/) {
+                          bool classes) {
   const size_t count = content.count();
   const std::vector<size_t> order = RandomOrder(count);
   std::vector<bool> survives(count, true);
@@ -85,14 +109,14 @@ std::vector<Fill> Density(const char* zpool, const Content& content,
   {
     Filled pool(zpool, content);
     for (size_t i = 0; i < count; ++i) pool.Put(i, i);
-    fills.push_back(pool.Now("filled"));
+    fills.push_back(pool.Now("filled", classes));
     for (size_t i = 0; i < count / 2; ++i) {
       survives[order[i]] = false;
       pool.Drop(order[i]);
     }
-    fills.push_back(pool.Now("halved"));
+    fills.push_back(pool.Now("halved", classes));
     pool.Compact();
-    fills.push_back(pool.Now("compacted"));
+    fills.push_back(pool.Now("compacted", classes));
     pool.Check();
   }
   {
@@ -100,14 +124,14 @@ std::vector<Fill> Density(const char* zpool, const Content& content,
     for (size_t i = 0; i < count; ++i) {
       if (survives[i]) pool.Put(i, i);
     }
-    fills.push_back(pool.Now("fresh"));
+    fills.push_back(pool.Now("fresh", classes));
   }
   Filled pool(zpool, content);
   for (size_t i = 0; i < count; ++i) pool.Put(i, i);
   for (const Replacement& r : RandomReplacements(count)) pool.Replace(r);
-  fills.push_back(pool.Now("replaced"));
+  fills.push_back(pool.Now("replaced", classes));
   pool.Compact();
-  fills.push_back(pool.Now("replaced_compacted"));
+  fills.push_back(pool.Now("replaced_compacted", classes));
   pool.Check();
   return fills;
 }

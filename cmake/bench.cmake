@@ -6,7 +6,7 @@ if(NOT UZSWAP_SANITIZE)
   add_executable(patterns bench/patterns.cc)
   target_link_libraries(patterns PRIVATE Threads::Threads)
   file(GLOB ZPOOLS CONFIGURE_DEPENDS bench/zpools*.cc)
-  add_executable(zpools ${ZPOOLS})
+  add_executable(zpools ${ZPOOLS} src/cli/class_table.cc)
   target_link_libraries(zpools PRIVATE uzswap_engine uzswap_builtin_compressors
     ${LZ4_STATIC} ${ZSTD_STATIC} ${DEFLATE_STATIC} ${CMAKE_DL_LIBS})
   find_package(benchmark)

@@ -34,7 +34,7 @@ print(h.hexdigest())
 print(sum(map(len, a)))
 '
 want=$(/usr/bin/python3 -c "$program")
-for name in $names; do
+for name in $names zsmalloc:4 zsmalloc:64; do
   for backing in none "$work"; do
     memory=24M
     [ "$backing" != none ] || memory=40M # most of it cannot be compressed

@@ -4,7 +4,8 @@
  * by `uzswap run`. One record for each process, so that a summary can be given
  * however the processes end: written by the process only, read at any time. And
  * the parameters that were set from outside: written by `uzswap run` only, and
- * taken by each process when it notices that the sequence number has grown.
+ * taken by each process when it notices that the sequence number has grown. At
+ * the same moment the process that was asked for its size classes writes them.
  */
 #ifndef UZSWAP_REPORT_H_
 #define UZSWAP_REPORT_H_
@@ -13,7 +14,7 @@
 
 #include "uzswap/uzswap.h"
 
-#define UZSWAP_REPORT_MAGIC 0x32505253575a55ull /* "UZWSRP2" */
+#define UZSWAP_REPORT_MAGIC 0x33505253575a55ull /* "UZWSRP3" */
 #define UZSWAP_REPORT_RECORDS 512
 
 enum uzswap_record_state {
@@ -64,7 +65,17 @@ struct uzswap_parameter_request {
 struct uzswap_control {
   uint32_t sequence; /* atomic; the newest request, written last */
   uint32_t version;  /* atomic */
+  uint32_t classes_sequence; /* of the newest question for classes; 0: none */
+  int32_t classes_pid;       /* who is to answer it */
   struct uzswap_parameter_request request[UZSWAP_PARAMETERS];
+};
+
+/* The answer of control.classes_pid. One at a time: the next question is asked
+ * when this one was answered or given up. */
+struct uzswap_class_table {
+  uint32_t sequence; /* the question; written last, atomically */
+  uint32_t count;    /* 0: the zpool has no classes */
+  struct uzswap_class row[UZSWAP_CLASSES];
 };
 
 struct uzswap_report {
@@ -74,6 +85,7 @@ struct uzswap_report {
   uint32_t next;         /* atomic: records taken; may exceed capacity */
   uint32_t reserved;
   struct uzswap_control control;
+  struct uzswap_class_table classes;
   struct uzswap_record record[UZSWAP_REPORT_RECORDS];
 };
 

@@ -221,6 +221,26 @@ UZSWAP_API void uzswap_list_compressors(char* names, size_t bytes);
 /* 1: a compressor of this name (NULL: the default) needs no plug-in. */
 UZSWAP_API int uzswap_is_built_in(const char* name);
 
+/* A size class of the zpool, with the columns of the kernel's debugfs table
+ * zsmalloc/NAME/classes. */
+struct uzswap_class {
+  uint16_t index;
+  uint16_t size; /* bytes of an object */
+  uint16_t pages_per_zspage;
+  uint16_t reserved;
+  uint32_t zspages[11];   /* up to 10 %, 20 % ... 90 %, 99 % full, and 100 % */
+  uint32_t pages_used;    /* frames; the kernel's are always whole zspages */
+  uint64_t obj_allocated; /* objects that fit in the zspages */
+  uint64_t obj_used;
+  uint64_t freeable; /* pages that compaction could give back */
+};
+#define UZSWAP_CLASSES 255 /* most that a zpool has */
+/* The classes of the zpool that takes stores, smallest first. Returns how many
+ * there are, of which at most `capacity` are written; 0: it has none. -ENODEV:
+ * not open. Not to be called in a handler. */
+UZSWAP_API int uzswap_get_classes(struct uzswap_class* classes,
+                                  unsigned capacity);
+
 /* The descriptors uzswap holds, for hiding them from the program. Returns how
  * many were put into fds (at most capacity). All are at or above 900 unless
  * RLIMIT_NOFILE is lower. */

@@ -18,6 +18,32 @@ using uzswap::os::Syscall;
 
 namespace {
 
+struct Classes {
+  uzswap_class* to;
+  unsigned capacity;
+  unsigned count = 0;
+};
+
+void AddClass(void* argument, const uzswap::ZpoolClassStats& stats) {
+  auto& classes = *static_cast<Classes*>(argument);
+  const unsigned at = classes.count++;
+  if (at >= classes.capacity) return;
+  uzswap_class& to = classes.to[at];
+  to = {};
+  to.index = static_cast<uint16_t>(stats.index);
+  to.size = static_cast<uint16_t>(stats.size);
+  to.pages_per_zspage = static_cast<uint16_t>(stats.pages_per_zspage);
+  constexpr unsigned kGroups = sizeof(to.zspages) / sizeof(to.zspages[0]);
+  static_assert(kGroups + 1 == uzswap::ZpoolClassStats::kGroups);
+  for (unsigned i = 0; i < kGroups; ++i) {
+    to.zspages[i] = static_cast<uint32_t>(stats.zspages[i + 1]);
+  }
+  to.pages_used = static_cast<uint32_t>(stats.pages_used);
+  to.obj_allocated = stats.obj_allocated;
+  to.obj_used = stats.obj_used;
+  to.freeable = stats.freeable;
+}
+
 uint64_t Address(const void* p) { return reinterpret_cast<uint64_t>(p); }
 int64_t Raw(const void* p) { return reinterpret_cast<int64_t>(p); }
 int64_t Raw(size_t n) { return static_cast<int64_t>(n); }
@@ -176,6 +202,15 @@ size_t uzswap_evict_all(void) {
   SignalsBlocked blocked;
   Instance* i = GetInstance();
   return i == nullptr ? 0 : i->pager.EvictAll();
+}
+
+int uzswap_get_classes(struct uzswap_class* to, unsigned capacity) {
+  SignalsBlocked blocked;
+  Instance* i = GetInstance();
+  if (i == nullptr) return -ENODEV;
+  Classes classes{to, capacity};
+  i->zswap->VisitClasses(&AddClass, &classes);
+  return static_cast<int>(classes.count);
 }
 
 void uzswap_get_stats(struct uzswap_stats* stats) {

@@ -42,6 +42,18 @@ bool ParseAssignment(const std::string& text, ControlRequest* request,
   return true;
 }
 
+bool ParseProcess(const std::string& line, size_t at, ControlRequest* request,
+                  std::string* why) {
+  std::optional<unsigned> pid;
+  if (at < line.size()) pid = ParseNumber(line.substr(at + 1), 1, 1u << 30);
+  if (!pid) {
+    *why = "classes needs a process id";
+    return false;
+  }
+  request->classes_of = static_cast<pid_t>(*pid);
+  return true;
+}
+
 }  // namespace
 
 std::optional<unsigned> FindParameter(const std::string& name) {
@@ -64,8 +76,9 @@ bool ParseRequest(const std::string& line, ControlRequest* request,
   *request = {};
   const size_t verb_end = line.find(' ');
   const std::string verb = line.substr(0, verb_end);
-  if (verb_end == std::string::npos || (verb != "get" && verb != "set")) {
-    *why = "the request is neither 'get' nor 'set'";
+  if (verb_end == std::string::npos ||
+      (verb != "get" && verb != "set" && verb != "classes")) {
+    *why = "the request is none of 'get', 'set' and 'classes'";
     return false;
   }
   request->set = verb == "set";
@@ -78,6 +91,7 @@ bool ParseRequest(const std::string& line, ControlRequest* request,
     return false;
   }
   request->wait_ms = *wait;
+  if (verb == "classes") return ParseProcess(line, wait_end, request, why);
   if (request->set != (wait_end < line.size())) {
     *why = request->set ? "set needs NAME=VALUE" : "get takes no value";
     return false;
@@ -96,8 +110,13 @@ bool ParseRequest(const std::string& line, ControlRequest* request,
 }
 
 std::string FormatRequest(const ControlRequest& request) {
-  std::string line = request.set ? "set " : "get ";
+  std::string line = request.classes_of != 0 ? "classes "
+                     : request.set           ? "set "
+                                             : "get ";
   line += std::to_string(request.wait_ms);
+  if (request.classes_of != 0) {
+    line += " " + std::to_string(request.classes_of);
+  }
   char separator = ' ';
   for (const Assignment& a : request.assignments) {
     line +=

@@ -5,6 +5,7 @@
 // connection, one line each way:
 //
 //   get MILLISECONDS                     figures, brought up to date first
+//   classes MILLISECONDS PID             the size classes of that process
 //   set MILLISECONDS NAME=VALUE[\tNAME=VALUE ...]
 //
 // MILLISECONDS is how long to wait for processes that are asleep. The answer is
@@ -50,6 +51,7 @@ struct Assignment {
 
 struct ControlRequest {
   bool set = false;
+  pid_t classes_of = 0;  // not 0: only its classes
   unsigned wait_ms = 0;
   std::vector<Assignment> assignments;
 };

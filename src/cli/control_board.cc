@@ -83,6 +83,34 @@ uint32_t ControlBoard::Ask(const std::vector<Assignment>& assignments) {
   return newest_;
 }
 
+uint32_t ControlBoard::AskClasses(pid_t pid) {
+  if (classes_sequence_ != 0) return 0;
+  classes_pid_ = pid;
+  classes_sequence_ = ++newest_;
+  Publish();
+  return newest_;
+}
+
+bool ControlBoard::ClassesAnswered(uint32_t sequence) const {
+  return std::atomic_ref(report_->classes.sequence)
+             .load(std::memory_order_acquire) == sequence;
+}
+
+void ControlBoard::EndClasses(uint32_t sequence) {
+  if (sequence == 0 || sequence != classes_sequence_) return;
+  classes_sequence_ = 0;
+  Publish();
+}
+
+std::vector<uzswap_class> ControlBoard::Classes() const {
+  const uint32_t count =
+      std::min<uint32_t>(report_->classes.count, UZSWAP_CLASSES);
+  std::vector<uzswap_class> rows(count);
+  (void)CopyBytes(rows.data(), report_->classes.row,
+                  count * sizeof(uzswap_class));
+  return rows;
+}
+
 uint32_t ControlBoard::SequenceOf(unsigned parameter) const {
   return requests_[parameter].sequence;
 }
@@ -110,6 +138,8 @@ void ControlBoard::Publish() {
     std::memset(to.value, 0, sizeof(to.value));
     requests_[i].value.copy(to.value, sizeof(to.value) - 1);
   }
+  control.classes_sequence = classes_sequence_;
+  control.classes_pid = classes_pid_;
   version.store(even + 2, std::memory_order_release);
   std::atomic_ref(control.sequence).store(newest_, std::memory_order_release);
 }

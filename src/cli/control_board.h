@@ -38,6 +38,15 @@ class ControlBoard {
   // What was asked for; empty: nothing.
   const std::string& Wanted(unsigned parameter) const;
 
+  // Asks one process for its size classes; 0: somebody else's question has not
+  // ended. Returns the number of the question.
+  uint32_t AskClasses(pid_t pid);
+  bool ClassesAnswered(uint32_t sequence) const;
+  // REQUIRES: answered, and not ended.
+  std::vector<uzswap_class> Classes() const;
+  // With or without an answer. No effect for a question that is not the last.
+  void EndClasses(uint32_t sequence);
+
   // The managed processes that run, in the order in which they began.
   std::vector<uzswap_record> Processes() const;
 
@@ -52,6 +61,8 @@ class ControlBoard {
   uzswap_report* const report_;
   const std::function<bool(pid_t)> is_alive_;
   uint32_t newest_ = 0;
+  uint32_t classes_sequence_ = 0;  // of the open question; 0: none
+  pid_t classes_pid_ = 0;
   Request requests_[UZSWAP_PARAMETERS];
   Request before_[UZSWAP_PARAMETERS];
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/control_reply.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "cli/stats_fields.h"
@@ -9,6 +10,13 @@ namespace uzswap::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+enum : unsigned {
+#define UZSWAP_PARAMETER(name) kIndexOf_##name,
+  UZSWAP_PARAMETER_LIST(UZSWAP_PARAMETER)
+#undef UZSWAP_PARAMETER
+};
+constexpr unsigned kZpool = kIndexOf_zpool;
 
 // Names and values come from programs: bytes that are not UTF-8 are replaced.
 std::string Line(const Json& json) {
@@ -98,6 +106,55 @@ std::string MakeReply(const ControlInfo& info, const ControlRequest& request,
   }
   if (request.set) json["results"] = std::move(results);
   return Line(json);
+}
+
+std::optional<pid_t> ChooseProcess(const ControlInfo& info, pid_t pid,
+                                   const ControlBoard& board,
+                                   std::string* why) {
+  const std::vector<uzswap_record> processes = board.Processes();
+  std::string names;
+  for (const uzswap_record& record : processes) {
+    if (record.pid == pid) return pid;
+    names += (names.empty() ? "" : ", ") + std::to_string(record.pid) + " (" +
+             record.program + ")";
+  }
+  if (processes.size() == 1) return processes[0].pid;
+  *why = processes.empty()
+             ? info.program + " has no process that is managed"
+             : "several processes are managed; give the id of one: " + names;
+  return {};
+}
+
+std::string MakeClassesReply(pid_t pid, bool answered,
+                             const ControlBoard& board) {
+  const std::vector<uzswap_record> processes = board.Processes();
+  const auto at = std::find_if(
+      processes.begin(), processes.end(),
+      [pid](const uzswap_record& record) { return record.pid == pid; });
+  if (at == processes.end()) {
+    return ErrorReply("process " + std::to_string(pid) + " has ended");
+  }
+  const std::string program = at->program;
+  if (!answered) {
+    return ErrorReply(program + " (" + std::to_string(pid) +
+                      ") sleeps; it answers when it makes a system call or "
+                      "wants a page back (--wait SECONDS waits longer)");
+  }
+  Json classes = Json::array();
+  for (const uzswap_class& c : board.Classes()) {
+    classes.push_back({{"class", c.index},
+                       {"size", c.size},
+                       {"zspages", c.zspages},
+                       {"obj_allocated", c.obj_allocated},
+                       {"obj_used", c.obj_used},
+                       {"pages_used", c.pages_used},
+                       {"pages_per_zspage", c.pages_per_zspage},
+                       {"freeable", c.freeable}});
+  }
+  return Line(Json{{"pid", pid},
+                   {"program", program},
+                   {"zpool", at->parameter[kZpool].value},
+                   {"classes", classes}});
 }
 
 }  // namespace uzswap::cli

@@ -11,6 +11,12 @@
 //               state: "taken", "failed" or "asleep", error, value}]}]; error
 //               is an errno value; withdrawn: nobody could take it, so that
 //               processes to come are not asked to
+// To a question for classes:
+//   pid, program, zpool
+//   classes     [{class, size, zspages: [up to 10 %, ... 99 %, 100 % full],
+//               obj_allocated, obj_used, pages_used, pages_per_zspage,
+//               freeable}]; empty: the zpool has none
+//
 //   error       (instead of all that) why the request was not carried out
 #ifndef UZSWAP_CLI_CONTROL_REPLY_H_
 #define UZSWAP_CLI_CONTROL_REPLY_H_
@@ -18,6 +24,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +47,14 @@ std::string ErrorReply(const std::string& why);
 std::string MakeReply(const ControlInfo& info, const ControlRequest& request,
                       uint32_t sequence, const std::vector<uint32_t>& sequences,
                       ControlBoard* board);
+
+// Which process is meant by `pid`: that one, or, if it is not a managed
+// process, the only one there is. Otherwise *why says what to do.
+std::optional<pid_t> ChooseProcess(const ControlInfo& info, pid_t pid,
+                                   const ControlBoard& board, std::string* why);
+// What the board holds of that process, if it has answered.
+std::string MakeClassesReply(pid_t pid, bool answered,
+                             const ControlBoard& board);
 
 }  // namespace uzswap::cli
 

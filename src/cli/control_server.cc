@@ -191,6 +191,7 @@ void ControlServer::Admit(int fd) {
 
 void ControlServer::Drop(Client* client) {
   if (client->dropped) return;
+  if (client->request.classes_of != 0) board_.EndClasses(client->sequence);
   // Closing alone does not make epoll forget what a fork has a copy of.
   epoll_ctl(epoll_, EPOLL_CTL_DEL, client->fd, nullptr);
   close(client->fd);
@@ -219,11 +220,26 @@ void ControlServer::Begin(Client* client, const std::string& line) {
   if (!ParseRequest(line, &client->request, &why)) {
     return Reply(client, ErrorReply(why));
   }
+  if (client->request.classes_of != 0) return BeginClasses(client);
   client->sequence = board_.Ask(client->request.assignments);
   const auto count = static_cast<uint32_t>(client->request.assignments.size());
   for (uint32_t i = 0; i < count; ++i) {
     client->sequences.push_back(client->sequence - count + 1 + i);
   }
+  Wait(client);
+}
+
+void ControlServer::BeginClasses(Client* client) {
+  std::string why;
+  const std::optional<pid_t> pid =
+      ChooseProcess(info_, client->request.classes_of, board_, &why);
+  if (!pid) return Reply(client, ErrorReply(why));
+  client->request.classes_of = *pid;
+  client->sequence = board_.AskClasses(*pid);
+  Wait(client);
+}
+
+void ControlServer::Wait(Client* client) {
   client->state = State::kWaiting;
   client->deadline = Clock::now() + milliseconds(client->request.wait_ms);
   // Nothing more is read; a hang-up is always told.
@@ -232,7 +248,21 @@ void ControlServer::Begin(Client* client, const std::string& line) {
   epoll_ctl(epoll_, EPOLL_CTL_MOD, client->fd, &event);
 }
 
+void ControlServer::LookForClasses(Client* client) {
+  if (client->sequence == 0) {
+    client->sequence = board_.AskClasses(client->request.classes_of);
+  }
+  const bool answered =
+      client->sequence != 0 && board_.ClassesAnswered(client->sequence);
+  if (!answered && Clock::now() < client->deadline) return;
+  std::string text =
+      MakeClassesReply(client->request.classes_of, answered, board_);
+  board_.EndClasses(client->sequence);
+  Reply(client, std::move(text));
+}
+
 void ControlServer::Look(Client* client) {
+  if (client->request.classes_of != 0) return LookForClasses(client);
   if (Clock::now() < client->deadline) {
     const std::vector<uzswap_record> processes = board_.Processes();
     const bool pending = std::any_of(

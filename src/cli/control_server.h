@@ -56,7 +56,7 @@ class ControlServer {
     std::string text;            // what came in, then what goes out
     size_t written = 0;
     ControlRequest request;
-    uint32_t sequence = 0;
+    uint32_t sequence = 0;            // 0: its question for classes has to wait
     std::vector<uint32_t> sequences;  // of its assignments
   };
 
@@ -68,7 +68,10 @@ class ControlServer {
   bool IsAllowed(int fd) const;
   void Read(Client* client);
   void Begin(Client* client, const std::string& line);
+  void Wait(Client* client);
   void Look(Client* client);
+  void BeginClasses(Client* client);
+  void LookForClasses(Client* client);
   void Reply(Client* client, std::string text);
   void Write(Client* client);
   size_t ReplyBytes() const;

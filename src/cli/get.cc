@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // `uzswap get PID [NAME]`: the parameters of a running program, and how it is
-// doing.
+// doing. `--classes`: the size classes of its zpool.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <vector>
 
+#include "cli/class_table.h"
 #include "cli/commands.h"
 #include "cli/control_client.h"
 #include "cli/size.h"
@@ -21,6 +24,7 @@ struct Words {
   std::string name;
   std::string wait = "0.2";
   bool json = false;
+  bool classes = false;
 };
 
 std::string Title(const Json& process) {
@@ -104,6 +108,32 @@ std::string Everything(const Json& reply) {
   return text;
 }
 
+uzswap_class ClassOf(const Json& json) {
+  uzswap_class c = {};
+  c.index = json["class"].get<uint16_t>();
+  c.size = json["size"].get<uint16_t>();
+  c.pages_per_zspage = json["pages_per_zspage"].get<uint16_t>();
+  for (size_t i = 0; i < std::size(c.zspages); ++i) {
+    c.zspages[i] = json["zspages"][i].get<uint32_t>();
+  }
+  c.pages_used = json["pages_used"].get<uint32_t>();
+  c.obj_allocated = json["obj_allocated"].get<uint64_t>();
+  c.obj_used = json["obj_used"].get<uint64_t>();
+  c.freeable = json["freeable"].get<uint64_t>();
+  return c;
+}
+
+Check ClassesText(const Json& reply, std::string* text) {
+  std::vector<uzswap_class> classes;
+  for (const Json& json : reply["classes"]) classes.push_back(ClassOf(json));
+  if (classes.empty()) {
+    return Failure{"zpool " + reply["zpool"].get<std::string>() +
+                   " has no size classes"};
+  }
+  *text = FormatClasses(classes);
+  return {};
+}
+
 Check Get(const Words& words) {
   pid_t pid = 0;
   if (Check c = ParsePid(words.pid, &pid)) return c;
@@ -113,11 +143,20 @@ Check Get(const Words& words) {
   }
   ControlRequest request;
   if (Check c = ParseWait(words.wait, &request.wait_ms)) return c;
+  if (words.classes) {
+    if (!words.name.empty()) {
+      return Failure{"--classes prints no parameter; leave out '" + words.name +
+                     "'"};
+    }
+    request.classes_of = pid;
+  }
   Json reply;
   if (Check c = AskRun(pid, request, &reply)) return c;
   std::string text;
   if (words.json) {
     text = reply.dump(2) + "\n";
+  } else if (words.classes) {
+    if (Check c = ClassesText(reply, &text)) return c;
   } else if (!words.name.empty()) {
     text = Value(reply, words.name) + "\n";
   } else {
@@ -147,6 +186,9 @@ int GetCommand(const std::vector<std::string>& arguments) {
                  "how long to wait for fresh figures of processes that sleep "
                  "(0.2)")
       ->type_name("SECONDS");
+  app.add_flag("--classes", words.classes,
+               "the size classes of zsmalloc in one process, as the kernel's "
+               "debugfs shows them");
   app.add_flag("--json", words.json, "everything, as JSON");
   int exit_code = 0;
   if (!ParseWords(&app, arguments, &exit_code)) return exit_code;

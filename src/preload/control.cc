@@ -86,6 +86,29 @@ void PublishValues() {
   }
 }
 
+// If this process was asked. A question that comes while it is written bumps
+// the sequence, so there is a next time.
+void PublishClasses() {
+  uzswap_report* const report = SharedReport();
+  const uzswap_control& control = report->control;
+  const uint32_t before =
+      std::atomic_ref(report->control.version).load(std::memory_order_acquire);
+  const uint32_t sequence = control.classes_sequence;
+  const int pid = control.classes_pid;
+  std::atomic_thread_fence(std::memory_order_acquire);
+  if (before % 2 != 0 || sequence == 0 || pid != os::ProcessId() ||
+      std::atomic_ref(report->control.version)
+              .load(std::memory_order_relaxed) != before) {
+    return;
+  }
+  uzswap_class_table& table = report->classes;
+  const std::atomic_ref answered(table.sequence);
+  if (answered.load(std::memory_order_relaxed) == sequence) return;
+  const int count = uzswap_get_classes(table.row, UZSWAP_CLASSES);
+  table.count = count < 0 ? 0 : static_cast<uint32_t>(count);
+  answered.store(sequence, std::memory_order_release);
+}
+
 void ListCompressors() {
   uzswap_record* record = OwnRecord();
   if (record == nullptr) return;
@@ -124,6 +147,7 @@ void TakeOwned() {
   // Where no thread can be made, pools drain here or nowhere.
   uzswap_run_work();
   PublishValues();
+  PublishClasses();
   PublishReport(UZSWAP_RECORD_LIVE);
   uzswap_record* record = OwnRecord();
   if (record != nullptr) {

@@ -20,6 +20,20 @@ namespace uzswap {
 enum class Handle : uint64_t {};
 inline constexpr Handle kNoHandle{0};
 
+// One size class, as in the kernel's debugfs table zsmalloc/<pool>/classes.
+struct ZpoolClassStats {
+  static constexpr unsigned kGroups = 12;  // of fullness; 0 is always empty
+
+  unsigned index;  // the kernel's number: (size - 32) / 16
+  unsigned size;   // of an object, back reference included
+  unsigned pages_per_zspage;
+  uint64_t zspages[kGroups];
+  uint64_t obj_allocated;  // objects that fit in the zspages there are
+  uint64_t obj_used;
+  PageCount pages_used;  // frames held by these zspages
+  PageCount freeable;    // pages that compaction could empty
+};
+
 class Zpool {
  public:
   // EINVAL: zero bytes. ENOSPC: larger than this zpool can ever hold. ENOMEM:
@@ -49,6 +63,11 @@ class Zpool {
 
   // Frames held now (exact at quiescence; includes free ones kept for reuse).
   virtual PageCount total_pages() const = 0;
+  // Size classes, numbered by size, 0 the smallest; none if this zpool has no
+  // such thing.
+  virtual unsigned class_count() const { return 0; }
+  // REQUIRES: i < class_count().
+  virtual ZpoolClassStats ClassStats(unsigned /*i*/) { return {}; }
   // Descriptors, handle words and lists, in bytes (not in total_pages).
   virtual ByteCount metadata_bytes() const = 0;
   virtual const char* name() const = 0;

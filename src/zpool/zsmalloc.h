@@ -26,24 +26,15 @@
 
 namespace uzswap {
 
-struct ZsmallocClassStats {
-  unsigned index;  // the kernel's number: (size - 32) / 16
-  unsigned size;   // of an object, back reference included
-  unsigned pages_per_zspage;
-  uint64_t zspages[kFullnessGroups];
-  uint64_t obj_allocated;  // objects that fit in the zspages there are
-  uint64_t obj_used;
-  PageCount pages_used;  // frames held by these zspages
-  PageCount freeable;    // pages that compaction could empty
-};
+using ZsmallocClassStats = ZpoolClassStats;
+static_assert(ZpoolClassStats::kGroups == kFullnessGroups);
 
 class Zsmalloc : public Zpool {
  public:
-  // Classes are numbered by size, 0 the smallest.
-  virtual unsigned class_count() const = 0;
-  virtual ZsmallocClassStats ClassStats(unsigned i) = 0;
   // Frames of total_pages() that are kept for reuse.
   virtual PageCount kept_pages() = 0;
+  unsigned class_count() const override = 0;
+  ZsmallocClassStats ClassStats(unsigned i) override = 0;
 
  protected:
   ~Zsmalloc() = default;

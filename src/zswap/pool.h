@@ -66,6 +66,9 @@ class Pool {
     return zpool_->metadata_bytes() + compressor_->metadata_bytes();
   }
 
+  unsigned class_count() const { return zpool_->class_count(); }
+  ZpoolClassStats ClassStats(unsigned i) { return zpool_->ClassStats(i); }
+
   void LockAll();
   void UnlockAll();
   void ResetLocksInChild();

@@ -20,6 +20,7 @@
 #include "base/page.h"
 #include "base/status.h"
 #include "device/device.h"
+#include "zpool/zpool.h"
 
 namespace uzswap {
 
@@ -111,6 +112,11 @@ class Zswap {
   // To be called now and then, where no lock of the engine is held: has what
   // came up since done in the background (contexts for CPUs that came later).
   void Tend();
+
+  // Calls visit(argument, class) for the classes of the pool that takes stores,
+  // in the order of sizes; not at all if its zpool has none.
+  using VisitClass = void (*)(void* argument, const ZpoolClassStats& stats);
+  void VisitClasses(VisitClass visit, void* argument);
 
   // Frames plus metadata, the device's included; cheap: for the budget, called
   // on every fault.

@@ -169,6 +169,16 @@ PageCount Zswap::Compact() {
   return gone;
 }
 
+void Zswap::VisitClasses(VisitClass visit, void* argument) {
+  // A reference keeps it, as an entry does.
+  const PoolIndex index = impl_->pools.Acquire();
+  Pool& pool = impl_->pools[index];
+  for (unsigned i = 0; i < pool.class_count(); ++i) {
+    visit(argument, pool.ClassStats(i));
+  }
+  impl_->pools.Drop(index);
+}
+
 PageCount Zswap::memory_pages() const {
   return impl_->PoolPages() + PageCeil(impl_->MetadataBytes()) / kPageSize;
 }
