@@ -96,7 +96,10 @@ rm "$work/stop"
 start twice
 cleanup_fn kill -9 $run 2>/dev/null
 wait_until 30 compressed
-several() { get --classes $run 2>&1 | grep -q 'several processes'; }
+several() {
+  ! get --classes $run >"$work/said" 2>&1 &&
+    grep -q 'several processes' "$work/said"
+}
 wait_until 10 several
 for pid in $(get --json $run | /usr/bin/python3 -c 'import json, sys
 print(*[p["pid"] for p in json.load(sys.stdin)["processes"]])'); do
@@ -106,12 +109,12 @@ touch "$work/stop"
 wait $run || fail "the program failed: $(cat "$work/run-errors")"
 
 # Nobody is waited for who sleeps.
-run_as_user "$uzswap" run -q -m 24M -- /bin/sleep 60 &
+HOME=$work "${as_user[@]}" "$uzswap" run -q -m 24M -- /bin/sleep 60 &
 run=$!
 cleanup_fn kill -9 $run 2>/dev/null
 asleep() {
-  run_as_user "$uzswap" get --wait 0.1 --classes $run 2>&1 |
-    grep -q 'sleep ([0-9]*) sleeps; it answers when'
+  ! run_as_user "$uzswap" get --wait 0.1 --classes $run >"$work/said" 2>&1 &&
+    grep -q 'sleep ([0-9]*) sleeps; it answers when' "$work/said"
 }
 wait_until 10 asleep
 kill $run
