@@ -24,8 +24,7 @@ class Filled {
 
   void Put(size_t slot, size_t source) {
     const auto object = content_.object(source);
-    const Handle handle = pool_->Allocate(object.size()).value();
-    pool_->Write(handle, object);
+    const Handle handle = pool_->Store(object).value();
     payload_ += object.size();
     handles_[slot] = handle;
     holds_[slot] = source;
@@ -42,7 +41,9 @@ class Filled {
     DropHandle(handle, source);
   }
   void Compact() {
-    while (pool_->Compact(1000) > 0) {
+    // A step that only moves objects gives nothing back.
+    for (int idle = 0; idle < 10; ++idle) {
+      if (pool_->Compact(1000) > 0) idle = 0;
     }
   }
   Fill Now(const char* stage, bool classes) const {

@@ -45,8 +45,7 @@ void MeasureTimes(const char* zpool, const Content& content, Times* best) {
   std::vector<Handle> handles(count);
   const auto put = [&](size_t i) {
     const auto object = content.object(i);
-    handles[i] = pool->Allocate(object.size()).value();
-    pool->Write(handles[i], object);
+    handles[i] = pool->Store(object).value();
   };
 
   const Stopwatch write;
@@ -75,7 +74,7 @@ void MeasureTimes(const char* zpool, const Content& content, Times* best) {
   for (size_t i = 0; i < half; ++i) pool->Free(handles[order[i]]);
   const Stopwatch compact;
   uint64_t gone = 0;
-  while (const uint64_t n = pool->Compact(1000)) gone += n;
+  while (const uint64_t n = pool->Compact(10'000)) gone += n;
   compact.Note(gone, &best->frame);
   pool->Destroy();
 }

@@ -57,6 +57,21 @@ class FakeRun {
     std::atomic_ref(record.seen).store(newest);
   }
 
+  // What a process does that is asked for its classes: it has one, of which the
+  // size is its number.
+  __attribute__((no_sanitize("thread"))) void AnswerClasses(int pid) {
+    const std::atomic_ref version(report->control.version);
+    const uint32_t before = version.load();
+    const uint32_t sequence = report->control.classes_sequence;
+    const bool is_asked = report->control.classes_pid == pid && sequence != 0;
+    if (before % 2 != 0 || version.load() != before || !is_asked) return;
+    const std::atomic_ref answered(report->classes.sequence);
+    if (answered.load() == sequence) return;
+    report->classes.row[0].size = static_cast<uint16_t>(pid);
+    report->classes.count = 1;
+    answered.store(sequence);
+  }
+
   std::unique_ptr<uzswap_report> report = std::make_unique<uzswap_report>();
 };
 

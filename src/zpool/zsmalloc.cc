@@ -138,15 +138,19 @@ Status ZsmallocPool::PlaceInNew(ZsmallocSizeClass& c, unsigned frames,
     }
     z.frames = static_cast<uint8_t>(frames);
   }
-  z.class_number.store(Number(c), std::memory_order_relaxed);
-  z.used = 0;
-  z.fresh = 0;
-  z.free_or_handle = kListEnd;
+  StartZspage(c, z);
   ScopedLock lock(c.lock);
   c.frames += z.frames;
   Link(c, id, 0);
   TakeObject(c, id, object);  // the first object is in the first frame
   return kOk;
+}
+
+void ZsmallocPool::StartZspage(const ZsmallocSizeClass& c, Zspage& z) {
+  z.class_number.store(Number(c), std::memory_order_relaxed);
+  z.used = 0;
+  z.fresh = 0;
+  z.free_or_handle = kListEnd;
 }
 
 // A zspage that this thread has marked as growing gets `frames` frames, with no

@@ -17,7 +17,8 @@
 // - frames of emptied zspages are kept for reuse, so that a pool which fills
 //   and drains does not ask the system each time: up to 1/64 of the pool and
 //   16, at most 256. Beyond that, half of what is kept goes back, up to 64
-//   zspages with one call; all of it when Compact finds nothing left to move.
+//   zspages with one call; all of it when Compact finds nothing left to move;
+// - compaction also packs what is left in partly filled zspages.
 #ifndef UZSWAP_ZPOOL_ZSMALLOC_H_
 #define UZSWAP_ZPOOL_ZSMALLOC_H_
 
@@ -40,10 +41,9 @@ class Zsmalloc : public Zpool {
   ~Zsmalloc() = default;
 };
 
-// Overhead (frames and metadata over payload) of lz4 pages under random
-// replacement, measured: 20,000 objects 11 % with chain 4, 7 % with 8, 8 % with
-// 16, 13 % with 32; 200,000 objects 8.6 %, 3.5 %, 2.7 %, 2.8 %. Longer chains
-// pack closer but empty later; 8 is the best or near it at every pool size.
+// The kernel's, and the best one measured (docs/zpool.md, "The chain"): longer
+// chains waste less at the end of a zspage, which shows in large pools, but
+// empty later and leave more holes, which shows under churn and in small pools.
 inline constexpr unsigned kZsmallocChain = 8;
 
 // What compaction does at most before it lets go of the lock of a class: look

@@ -39,10 +39,10 @@ void ZsmallocArea::Release() {
 
 // ---- taking
 
-Result<ZspageId> ZsmallocArea::Take(unsigned pages) {
+Result<ZspageId> ZsmallocArea::Take(unsigned pages, bool warm) {
   DCHECK(pages > 0 && pages <= ZsmallocGeometry::kMaxChain);
   ScopedLock lock(lock_);
-  ZspageId id = Pop(warm_, pages);
+  ZspageId id = warm ? Pop(warm_, pages) : 0;
   if (id != 0) {
     warm_frames_ -= zspages_[id].frames;
     return id;
@@ -124,14 +124,13 @@ PageCount ZsmallocArea::Give(ZspageId id) {
   return DropFramesOf(victims);
 }
 
-PageCount ZsmallocArea::Trim() {
-  constexpr PageCount kWorthACall = 8;
+PageCount ZsmallocArea::Trim(PageCount kept) {
   PageCount dropped = 0;
   for (;;) {
     Victims victims;
     {
       ScopedLock lock(lock_);
-      if (warm_frames_ <= kWorthACall) return dropped;
+      if (warm_frames_ <= kept) return dropped;
       ChooseVictims(victims, 0);
     }
     const PageCount more = DropFramesOf(victims);

@@ -72,13 +72,14 @@ class ZsmallocArea {
   Status Init(PageCount limit);
   void Release();
 
-  // A run of `pages` pages with no or some frames. ENOMEM.
-  Result<ZspageId> Take(unsigned pages);
+  // A run of `pages` pages with no or, if it may be `warm`, some frames.
+  // ENOMEM.
+  Result<ZspageId> Take(unsigned pages, bool warm = true);
   // Returns how many frames went back to the system.
   PageCount Give(ZspageId id);
-  // Gives back all frames of free runs if they are worth a call, and returns
-  // how many.
-  PageCount Trim();
+  // Gives back all frames of free runs if they are more than `kept`, and
+  // returns how many went.
+  PageCount Trim(PageCount kept);
   // Gives the first `frames` pages of a taken run frames; the caller sets
   // z.frames. ENOMEM: nothing has changed. REQUIRES: z.frames < frames <=
   // z.pages, and nobody else changes z.frames.

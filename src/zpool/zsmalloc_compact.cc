@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compaction (mm/zsmalloc.c, __zs_compact): within a class, objects of the
 // emptiest zspage move into holes of the fullest ones until it is empty and its
-// frames can go. It pays as soon as the free objects of a class would fill a
-// zspage. An object in use stays, and with it its zspage, for this time.
+// frames can go (what is left then: zsmalloc_pack.cc). It pays as soon as the
+// free objects of a class would fill a zspage. An object in use stays, and with
+// it its zspage, for this time.
 #include <cstring>
 
 #include "zpool/zsmalloc_hooks.h"
@@ -12,30 +13,36 @@ namespace uzswap {
 
 PageCount ZsmallocPool::Compact(unsigned objects) {
   DCHECK(!frozen_.load(std::memory_order_relaxed));
-  PageCount gone = 0;
+  Balance balance;
   const unsigned count = geometry_.count();
   unsigned at = next_class_.load(std::memory_order_relaxed) % count;
   for (unsigned n = 0; n < count && objects > 0; ++n) {
-    while (objects > 0 && CompactZspage(classes()[at], &objects, &gone)) {
+    ZsmallocSizeClass& c = classes()[at];
+    while (objects > 0 && CompactZspage(c, &objects, &balance)) {
+    }
+    while (objects > 0 && PackZspage(c, &objects, &balance)) {
     }
     if (objects > 0) at = (at + 1) % count;
   }
   next_class_.store(at, std::memory_order_relaxed);
   // Whoever compacts wants memory more than a pool that breathes easily.
-  if (objects > 0) gone += area_.Trim();
-  return gone;
+  // What packing took is given back at once, from what it emptied.
+  constexpr PageCount kWorthACall = 8;
+  const bool owes = balance.taken > balance.gone;
+  if (objects > 0 || owes) balance.gone += area_.Trim(owes ? 0 : kWorthACall);
+  return balance.gone > balance.taken ? balance.gone - balance.taken : 0;
 }
 
 // Moves the objects of one zspage, *objects at most. False: nothing more is to
 // be gained in this class now.
 bool ZsmallocPool::CompactZspage(ZsmallocSizeClass& c, unsigned* objects,
-                                 PageCount* gone) {
+                                 Balance* balance) {
   if (c.holes.load(std::memory_order_relaxed) == 0) return false;
   Walk walk;
   Step step = Step::kGoOn;
   while (step == Step::kGoOn) step = CompactStep(c, walk, objects);
   if (step == Step::kDone) return false;
-  *gone += area_.Give(walk.source);
+  balance->gone += area_.Give(walk.source);
   return true;
 }
 
@@ -44,9 +51,14 @@ bool ZsmallocPool::CompactZspage(ZsmallocSizeClass& c, unsigned* objects,
 ZsmallocPool::Step ZsmallocPool::CompactStep(ZsmallocSizeClass& c, Walk& walk,
                                              unsigned* objects) {
   ScopedLock lock(c.lock);
-  const ZspageId source = Emptiest(c);
-  if (source == 0 || !WorthCompacting(c)) return Step::kDone;
-  if (source != walk.source) walk = {source, 0};
+  const ZspageId source = walk.packing         ? Loose(c, walk.target)
+                          : WorthCompacting(c) ? Emptiest(c)
+                                               : 0;
+  if (source == 0) return Step::kDone;
+  if (source != walk.source) {
+    walk.source = source;
+    walk.at = 0;
+  }
   const Zspage& z = area_[source];
   unsigned seen = 0;
   ByteCount moved = 0;

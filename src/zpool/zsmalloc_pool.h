@@ -124,6 +124,7 @@ class ZsmallocPool final : public Zsmalloc {
   Status PlaceInNew(ZsmallocSizeClass& c, unsigned frames, Placed& object);
   Status Grow(ZsmallocSizeClass& c, ZspageId id, unsigned frames,
               Placed& object);
+  void StartZspage(const ZsmallocSizeClass& c, Zspage& z);
   unsigned FramesWanted(const ZsmallocSizeClass& c, ZspageId id)
       UZSWAP_REQUIRES(c.lock);
   ZspageId Fullest(const ZsmallocSizeClass& c) UZSWAP_REQUIRES(c.lock);
@@ -142,9 +143,16 @@ class ZsmallocPool final : public Zsmalloc {
   struct Walk {
     ZspageId source = 0;
     uint32_t at = 0;
+    bool packing = false;
+    ZspageId target = 0;  // packing: the new zspage, if one is needed
+  };
+  // Frames given back to the system and taken from it.
+  struct Balance {
+    PageCount gone = 0;
+    PageCount taken = 0;
   };
   enum class Step { kGoOn, kEmptied, kDone };
-  bool CompactZspage(ZsmallocSizeClass& c, unsigned* objects, PageCount* gone);
+  bool CompactZspage(ZsmallocSizeClass& c, unsigned* objects, Balance* balance);
   Step CompactStep(ZsmallocSizeClass& c, Walk& walk, unsigned* objects);
   Step CompactObject(ZsmallocSizeClass& c, const Walk& walk, unsigned* objects,
                      ByteCount* moved) UZSWAP_REQUIRES(c.lock);
@@ -154,6 +162,16 @@ class ZsmallocPool final : public Zsmalloc {
       UZSWAP_REQUIRES(c.lock);
   bool HasRoom(const ZsmallocSizeClass& c, const Zspage& z) const
       UZSWAP_REQUIRES(c.lock);
+
+  // zsmalloc_pack.cc
+  bool PackZspage(ZsmallocSizeClass& c, unsigned* objects, Balance* balance);
+  ZspageId Loose(const ZsmallocSizeClass& c, ZspageId besides)
+      UZSWAP_REQUIRES(c.lock);
+  uint64_t HolesBeside(const ZsmallocSizeClass& c, ZspageId source)
+      UZSWAP_REQUIRES(c.lock);
+  bool IsIdle(ZsmallocSizeClass& c, ZspageId id);
+  ZspageId OpenTarget(ZsmallocSizeClass& c, unsigned frames);
+  PageCount CloseTarget(ZsmallocSizeClass& c, ZspageId id);
 
   void Regroup(ZsmallocSizeClass& c, ZspageId id) UZSWAP_REQUIRES(c.lock);
   void Link(ZsmallocSizeClass& c, ZspageId id, unsigned group)
