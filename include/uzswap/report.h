@@ -63,8 +63,8 @@ struct uzswap_parameter_request {
  * one. `version` is odd while the requests are written; a reader that sees it
  * odd or changed comes back later. */
 struct uzswap_control {
-  uint32_t sequence; /* atomic; the newest request, written last */
-  uint32_t version;  /* atomic */
+  uint32_t sequence;         /* atomic; the newest request, written last */
+  uint32_t version;          /* atomic */
   uint32_t classes_sequence; /* of the newest question for classes; 0: none */
   int32_t classes_pid;       /* who is to answer it */
   struct uzswap_parameter_request request[UZSWAP_PARAMETERS];

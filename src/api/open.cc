@@ -10,8 +10,6 @@
 #include "api/parameters.h"
 #include "compress/builtin.h"
 #include "compress/registry.h"
-#include "zpool/zpool.h"
-#include "zpool/zsmalloc_class.h"
 
 namespace uzswap {
 namespace {
@@ -181,9 +179,7 @@ Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
   Line line;
   if (!FindZpool(zswap.zpool).ok()) {
     line << "zpool \"" << zswap.zpool << "\": there is none of that name; try "
-         << "zsmalloc (zsmalloc:" << ZsmallocGeometry::kMinChain
-         << " to zsmalloc:" << ZsmallocGeometry::kMaxChain
-         << "), zbud or z3fold";
+         << "zsmalloc (zsmalloc:4 to zsmalloc:64), zbud or z3fold";
     return why.Say(ENODEV, line);
   }
   line << "the engine with compressor \"" << plugin->name << "\" level "
