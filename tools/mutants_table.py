@@ -451,8 +451,8 @@ MUTANTS = [
            "zsmalloc_bugs_test", "*B54_*"),
     Mutant("B54", "frames that are kept are counted as gone",
            "src/zpool/zsmalloc_compact.cc",
-           "  *gone += area_.Give(walk.source);\n",
-           "  *gone += area_[walk.source].frames;\n"
+           "  balance->gone += area_.Give(walk.source);\n",
+           "  balance->gone += area_[walk.source].frames;\n"
            "  (void)area_.Give(walk.source);\n",
            "zsmalloc_bugs_test", "*B54_*"),
     Mutant("B55", "a class loses count of its free objects",
