@@ -35,14 +35,8 @@ void BlockMap::Release() {
 }
 
 Result<uint64_t> BlockMap::Take() {
-  if (cursor_ >= high_water_ && high_water_ - taken_ >= (high_water_ + 1) / 2) {
-    cursor_ = 0;
-  }
-  uint64_t index = FindFree(cursor_, high_water_);
-  if (index == high_water_ && high_water_ == capacity_) {
-    index = FindFree(0, high_water_);
-    if (index == high_water_) return Status::Error(ENOSPC);
-  }
+  const uint64_t index = FindFree(cursor_, high_water_);
+  if (index == capacity_) return Status::Error(ENOSPC);
   if (index == high_water_) ++high_water_;
   used_bits_[index / kWordBits] |= uint64_t{1} << (index % kWordBits);
   ++in_use_;
@@ -58,7 +52,9 @@ void BlockMap::Put(uint64_t index) {
   CHECK((used_bits_[word] & bit) != 0);
   used_bits_[word] &= ~bit;
   --in_use_;
-  if ((kept_bits_[word] & bit) == 0) --taken_;
+  if ((kept_bits_[word] & bit) != 0) return;
+  --taken_;
+  cursor_ = std::min(cursor_, index);
 }
 
 void BlockMap::KeepUsed() {
@@ -104,6 +100,7 @@ void BlockMap::CheckInvariants() const {
   CHECK(taken_ <= high_water_);
   CHECK(high_water_ <= capacity_);
   CHECK(cursor_ <= high_water_);
+  CHECK(FindFree(0, cursor_) == cursor_);
   if (high_water_ % kWordBits != 0) {
     CHECK((Taken(words - 1) >> (high_water_ % kWordBits)) == 0);
   }

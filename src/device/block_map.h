@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which blocks of one file are taken. Next-fit with a high-water mark: blocks
-// are handed out in rising order, so that writes are sequential, and the search
-// starts again at the beginning once half of what lies below the mark is free,
-// so that a file is never larger than about twice its most blocks in use.
+// Which blocks of one file are taken. The first free one is handed out, so that
+// a file is never larger than its most blocks in use, and room that a full file
+// system has given once is used again.
 #ifndef UZSWAP_DEVICE_BLOCK_MAP_H_
 #define UZSWAP_DEVICE_BLOCK_MAP_H_
 
@@ -14,7 +13,8 @@ namespace uzswap {
 
 // Invariants: in_use_ = bits set in used_bits_; taken_ = bits set in
 // used_bits_ | kept_bits_; no bit is set at or above high_water_;
-// taken_ <= high_water_ <= capacity_. Not locked: the device does that.
+// taken_ <= high_water_ <= capacity_; all below cursor_ are taken. Not locked:
+// the device does that.
 class BlockMap {
  public:
   Status Init(PageCount capacity);

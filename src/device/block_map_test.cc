@@ -34,6 +34,19 @@ TEST(BlockMap, KeptBlocksAreNeverHandedOutAgain) {
   map.Release();
 }
 
+TEST(BlockMap, TheFirstFreeBlockIsTaken) {
+  BlockMap map;
+  ASSERT_TRUE(map.Init(1000).ok());
+  for (uint64_t i = 0; i < 300; ++i) EXPECT_EQ(map.Take().value(), i);
+  for (const uint64_t i : {200, 7, 130}) map.Put(i);
+  map.CheckInvariants();
+  for (const uint64_t i : {7, 130, 200, 300}) {
+    EXPECT_EQ(map.Take().value(), i);
+  }
+  map.CheckInvariants();
+  map.Release();
+}
+
 TEST(BlockMap, RisingOrderWhileFresh) {
   BlockMap map;
   ASSERT_TRUE(map.Init(1000).ok());

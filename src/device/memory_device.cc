@@ -27,7 +27,7 @@ class MemoryDevice final : public Device {
     return s;
   }
 
-  Result<Block> Write(ConstPage page) override {
+  Result<ObjectId> Write(std::span<const std::byte> object) override {
     uint64_t index;
     {
       ScopedLock lock(mutex_);
@@ -35,23 +35,23 @@ class MemoryDevice final : public Device {
       if (!taken.ok()) return taken.status();
       index = taken.value();
     }
-    memcpy(&bytes_[index * kPageSize], page.data(), kPageSize);
-    return Block{index};
+    memcpy(&bytes_[index * kPageSize], object.data(), object.size());
+    return ObjectId{index};
   }
 
-  Status Read(Block block, MutablePage page) override {
-    const uint64_t offset = static_cast<uint64_t>(block) * kPageSize;
-    memcpy(page.data(), &bytes_[offset], kPageSize);
+  Status Read(ObjectId id, std::span<std::byte> object) override {
+    const uint64_t offset = static_cast<uint64_t>(id) * kPageSize;
+    memcpy(object.data(), &bytes_[offset], object.size());
     return kOk;
   }
 
-  void Free(Block block) override {
+  void Free(ObjectId id) override {
     ScopedLock lock(mutex_);
-    blocks_.Put(static_cast<uint64_t>(block));
+    blocks_.Put(static_cast<uint64_t>(id));
   }
 
   PageCount size() const override { return size_; }
-  PageCount used() const override {
+  uint64_t used() const override {
     ScopedLock lock(mutex_);
     return blocks_.in_use();
   }
@@ -59,6 +59,7 @@ class MemoryDevice final : public Device {
     ScopedLock lock(mutex_);
     return blocks_.metadata_bytes();
   }
+  DeviceStats Stats() override { return {}; }
   size_t Descriptors(int*, size_t) override { return 0; }
 
   void PrepareFork() override {}
@@ -86,7 +87,7 @@ class MemoryDevice final : public Device {
   const PageCount size_;
   mutable Mutex mutex_{memory_device_class};
   BlockMap blocks_ UZSWAP_GUARDED_BY(mutex_);
-  SparseTable<std::byte> bytes_;  // a block's bytes belong to its holder
+  SparseTable<std::byte> bytes_;  // an object's bytes belong to its holder
 };
 
 }  // namespace

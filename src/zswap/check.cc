@@ -14,6 +14,7 @@ void Zswap::Impl::CheckInvariants() {
   PageCount by_kind[5] = {};
   ByteCount compressed_bytes = 0;
   PageCount by_pool[PoolList::kMax] = {};
+  PageCount by_decoder[Decoders::kMax] = {};
   const uint64_t end = slab.end();
   for (uint64_t i = 1; i < end; ++i) {
     const EntryIndex index{static_cast<uint32_t>(i)};
@@ -21,6 +22,7 @@ void Zswap::Impl::CheckInvariants() {
     CheckEntry(index, entry);
     ++by_kind[static_cast<size_t>(entry.kind)];
     if (InPool(entry.kind)) ++by_pool[entry.pool];
+    if (entry.NeedsDecoder()) ++by_decoder[entry.pool];
     if (entry.kind == EntryKind::kCompressed) compressed_bytes += entry.length;
   }
   const auto count = [&](EntryKind kind) {
@@ -33,6 +35,11 @@ void Zswap::Impl::CheckInvariants() {
   CHECK(table.CheckInvariants() == entries);
   for (unsigned i = 0; i < PoolList::kMax; ++i) {
     CHECK(pools.References(static_cast<PoolIndex>(i)) == by_pool[i]);
+  }
+  for (unsigned i = 0; i < Decoders::kMax; ++i) {
+    // The pools' references come on top.
+    CHECK(pools.decoders().references(static_cast<DecoderIndex>(i)) >=
+          by_decoder[i]);
   }
   CHECK(lru.size() == in_pool);
 
@@ -57,9 +64,12 @@ void Zswap::Impl::CheckEntry(EntryIndex index, const Entry& entry) {
   }
   CHECK(entry.refs.load() == 1);
   CHECK(entry.linked == InPool(entry.kind));
-  CHECK(entry.pool < PoolList::kMax);
+  CHECK(!InPool(entry.kind) || entry.pool < PoolList::kMax);
+  CHECK(!entry.NeedsDecoder() || entry.pool < Decoders::kMax);
   if (entry.kind == EntryKind::kCompressed) {
     CHECK(entry.length >= 1 && entry.length < kPageSize);
+  } else if (entry.kind == EntryKind::kOnDevice) {
+    CHECK(entry.length >= 1 && entry.length <= kPageSize);
   } else {
     CHECK(entry.length == (entry.kind == EntryKind::kRaw ? kPageSize : 0));
   }

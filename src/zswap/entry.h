@@ -8,7 +8,8 @@
 //   raw         a page that does not compress: 4096 bytes in the pool
 //               (the kernel's "incompressible")
 //   LRU         entries whose content is in the pool, coldest first
-//   writeback   moves content from the pool to the device, coldest first
+//   writeback   moves content from the pool to the device, coldest first, as
+//               it lies in the pool
 //   claim       the right to read the content of an entry that stays
 //
 // Life of an entry: made by Store, filled while nobody else knows it, then
@@ -37,7 +38,7 @@ enum class EntryKind : uint8_t {
   kSameFilled = 1,  // payload: the word
   kCompressed = 2,  // payload: handle, `length` bytes of compressor output
   kRaw = 3,         // payload: handle, the page itself
-  kOnDevice = 4,    // payload: block
+  kOnDevice = 4,    // payload: object, `length` bytes of what was in the pool
 };
 
 constexpr bool InPool(EntryKind kind) {
@@ -47,13 +48,14 @@ constexpr bool InPool(EntryKind kind) {
 // Invariants of a published entry, when no call is in flight:
 //   table[slot] is this entry, and it is the only cell that is
 //   on the LRU  ⇔  InPool(kind)
-//   length: 1 … 4095 when compressed, 4096 when raw, else 0
+//   length: 1 … 4095 when compressed, 4096 when raw, also on the device; 0 when
+//   same-filled
 //   refs = 1
 // References: one belongs to the table or to whoever took the entry out of it,
 // one more to a writeback, or a Load that keeps the entry, that has claimed it
 // (at most one at a time: a claim is only given when refs is 1, under the shard
 // lock). Who drops the last one
-// frees handle or block, and the entry. So a Load may use the compressed copy
+// frees handle or object, and the entry. So a Load may use the compressed copy
 // while a writeback of it is under way, and neither waits for the other.
 // Guards: slot, payload, length, kind, pool belong to the owner before
 // publication and after the entry was taken out of the table, and to the shard
@@ -65,14 +67,19 @@ struct Entry {
   EntryIndex prev;
   uint16_t length;
   EntryKind kind;
-  uint8_t pool;  // whose number (pool_list.h); it has a reference to it
+  // A pool (pool_list.h), or on the device, unless raw, a decoder
+  // (decoders.h). It has a reference to it.
+  uint8_t pool;
   std::atomic<uint8_t> refs;
   bool linked;      // on the LRU
   bool referenced;  // not seen by the LRU's hand yet: gets a second chance
 
   Slot slot_now() const { return Slot{slot.load(std::memory_order_relaxed)}; }
   Handle handle() const { return Handle{payload}; }
-  Block block() const { return Block{payload}; }
+  ObjectId object() const { return ObjectId{payload}; }
+  bool NeedsDecoder() const {
+    return kind == EntryKind::kOnDevice && length < kPageSize;
+  }
 };
 static_assert(sizeof(Entry) == 32);
 static_assert(kPageSize <= UINT16_MAX);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A few pages for writebacks to decompress into: a fault is served on a small
+// A few pages for writebacks to copy to: a fault is served on a small
 // alternate stack, so they cannot be there. A holder keeps its pages over
 // device I/O and asks for no more, so waiting always ends.
 #ifndef UZSWAP_ZSWAP_PAGE_BUFFERS_H_

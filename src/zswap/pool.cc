@@ -87,7 +87,7 @@ void Pool::LoadGroup(std::span<Wanted> group) {
     if (wanted.length < kPageSize) {
       compressed[count++] = &wanted;
     } else {
-      LoadRaw(wanted.handle, MutablePage(wanted.page, kPageSize));
+      Copy(wanted.handle, kPageSize, MutablePage(wanted.page, kPageSize));
       wanted.status = kOk;
     }
   }
@@ -109,12 +109,10 @@ void Pool::LoadGroup(std::span<Wanted> group) {
   compressor_->Unlock(context);
 }
 
-void Pool::LoadRaw(Handle handle, MutablePage page) {
+void Pool::Copy(Handle handle, ByteCount length, MutablePage page) {
   const std::span<const std::byte> bytes =
-      zpool_->ReadBegin(handle, kPageSize, page);
-  if (bytes.data() != page.data()) {
-    memcpy(page.data(), bytes.data(), kPageSize);
-  }
+      zpool_->ReadBegin(handle, length, page);
+  if (bytes.data() != page.data()) memcpy(page.data(), bytes.data(), length);
   zpool_->ReadEnd(handle);
 }
 

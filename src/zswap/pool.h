@@ -53,6 +53,9 @@ class Pool {
     Status status;
   };
   void LoadGroup(std::span<Wanted> group);
+  // The object as it lies here: `length` bytes, of which `page` has the room.
+  // REQUIRES: as Load.
+  void Copy(Handle handle, ByteCount length, MutablePage page);
   void Free(Handle handle) { zpool_->Free(handle); }
 
   const PoolKind& kind() const { return kind_; }
@@ -79,7 +82,6 @@ class Pool {
 
  private:
   void Keep(std::span<const std::byte> bytes, Stored& stored);
-  void LoadRaw(Handle handle, MutablePage page);
 
   PoolKind kind_;
   Acomp acomp_;  // without a device it needs no end

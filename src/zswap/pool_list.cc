@@ -15,7 +15,7 @@ Status PoolList::Init(const PoolKind& kind) {
   reaper_.lock_class = &reaper_class_;
   reaper_.list = this;
   ScopedLock switching(switch_mutex_);
-  UZSWAP_RETURN_IF_ERROR(slots_[0].pool.Create(kind));
+  UZSWAP_RETURN_IF_ERROR(SetUp(slots_[0], kind));
   ScopedLock lock(mutex_);
   slots_[0].state.store(State::kCurrent, std::memory_order_release);
   live_.store(1, std::memory_order_relaxed);
@@ -26,10 +26,29 @@ Status PoolList::Init(const PoolKind& kind) {
 void PoolList::Release() {
   for (Slot& slot : slots_) {
     if (slot.state.load(std::memory_order_acquire) != State::kFree) {
-      slot.pool.Destroy();
+      TakeDown(slot);
     }
     slot.state.store(State::kFree, std::memory_order_relaxed);
   }
+}
+
+// The decoder after the pool, which knows whether the compressor takes the
+// level.
+Status PoolList::SetUp(Slot& slot, const PoolKind& kind) {
+  UZSWAP_RETURN_IF_ERROR(slot.pool.Create(kind));
+  const Result<DecoderIndex> decoder =
+      decoders_.Acquire(*kind.compressor, kind.level);
+  if (!decoder.ok()) {
+    slot.pool.Destroy();
+    return decoder.status();
+  }
+  slot.decoder = decoder.value();
+  return kOk;
+}
+
+void PoolList::TakeDown(Slot& slot) {
+  slot.pool.Destroy();
+  decoders_.Drop(slot.decoder);
 }
 
 // ---- switching
@@ -64,7 +83,7 @@ Status PoolList::TrySwitch(const PoolKind& kind) {
   if (index == kMax) return Status::Error(ENOSPC);
   if (!found) {
     // Nobody looks at a pool that is being set up.
-    const Status s = slots_[index].pool.Create(kind);
+    const Status s = SetUp(slots_[index], kind);
     ScopedLock lock(mutex_);
     if (!s.ok()) {
       slots_[index].state.store(State::kFree, std::memory_order_release);
@@ -162,7 +181,7 @@ void PoolList::DestroyEmpty() {
   for (unsigned i = 0; i < kMax; ++i) {
     if ((dying >> i & 1) == 0) continue;
     CHECK(References(static_cast<PoolIndex>(i)) == 0);
-    slots_[i].pool.Destroy();
+    TakeDown(slots_[i]);
     live_.fetch_sub(1, std::memory_order_relaxed);
     ScopedLock lock(mutex_);
     slots_[i].state.store(State::kFree, std::memory_order_release);
@@ -208,6 +227,7 @@ PageCount PoolList::total_pages() {
 ByteCount PoolList::metadata_bytes() {
   ByteCount bytes = 0;
   ForEach([&](Pool& pool) { bytes += pool.metadata_bytes(); });
+  bytes += decoders_.bytes();
   return bytes;
 }
 
@@ -251,6 +271,7 @@ void PoolList::ResetInChild() {
   reap_mutex_.ResetInChild();
   mutex_.ResetInChild();
   grace_.ResetInChild();
+  decoders_.ResetLocksInChild();
   ForEach([](Pool& pool) { pool.ResetLocksInChild(); });
 }
 

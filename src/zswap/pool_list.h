@@ -23,6 +23,7 @@
 #include "base/counters.h"
 #include "base/grace.h"
 #include "base/worker.h"
+#include "zswap/decoders.h"
 #include "zswap/pool.h"
 
 namespace uzswap {
@@ -64,6 +65,14 @@ class PoolList {
     return slots_[index].state.load(std::memory_order_acquire);
   }
 
+  // For an entry of this pool that leaves it for the device: a reference to
+  // what can decode it there. REQUIRES: as operator[].
+  DecoderIndex HoldDecoder(PoolIndex index) {
+    decoders_.Hold(slots_[index].decoder);
+    return slots_[index].decoder;
+  }
+  Decoders& decoders() { return decoders_; }
+
   // Over all pools; safe against their destruction.
   PageCount total_pages();
   ByteCount metadata_bytes();
@@ -93,6 +102,7 @@ class PoolList {
   enum class Count : unsigned { kReferences, kCount };
   struct Slot {
     Pool pool;
+    DecoderIndex decoder = 0;  // while the pool is set up
     std::atomic<State> state{State::kFree};
     uint32_t demotions = 0;  // times it stopped being current; by mutex_
     PerCpuCounters<Count> references;
@@ -103,6 +113,8 @@ class PoolList {
     PoolList* list;
   };
 
+  Status SetUp(Slot& slot, const PoolKind& kind);
+  void TakeDown(Slot& slot);
   // As Switch; ENOSPC also when there are empty pools that still exist.
   Status TrySwitch(const PoolKind& kind);
   static void Reap(Work* work);
@@ -133,6 +145,7 @@ class PoolList {
   std::atomic<unsigned> live_{0};
   Reaper reaper_;
   Slot slots_[kMax];
+  Decoders decoders_;
 };
 
 }  // namespace uzswap

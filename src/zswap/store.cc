@@ -135,9 +135,10 @@ void Zswap::Impl::CountStored(const Pool::Stored& stored) {
 }
 
 Status Zswap::Impl::PutOnDevice(Entry& entry, ConstPage page) {
-  Block block;
-  UZSWAP_RETURN_IF_ERROR(WriteToDevice(page, block));
-  entry.payload = static_cast<uint64_t>(block);
+  ObjectId object;
+  UZSWAP_RETURN_IF_ERROR(WriteToDevice(page, object));
+  entry.payload = static_cast<uint64_t>(object);
+  entry.length = kPageSize;
   entry.kind = EntryKind::kOnDevice;
   return kOk;
 }

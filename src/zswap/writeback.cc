@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the pool to the device, coldest first (mm/zswap.c, zswap_writeback_entry
-// and shrink_worker). It runs on the thread whose store met a full pool. The
-// page is read while it stays in the pool and the table, so a Load never waits;
-// whoever is later finds out under the shard lock.
+// and shrink_worker), as it lies in the pool: nothing is decompressed. It runs
+// on the thread whose store met a full pool. The content is copied while it
+// stays in the pool and the table, so a Load never waits; whoever is later
+// finds out under the shard lock.
 #include "zswap/writeback.h"
 
 #include "zswap/test_hooks.h"
@@ -24,7 +25,6 @@ PageCount Zswap::Impl::Shrink(PageCount pages, Until until) {
     Leaving group[kMaxBatch];
     const unsigned count = ClaimSome(pages - written, visits, group);
     if (count == 0) break;
-    ReadGroup({group, count}, holder);
     WriteGroup({group, count}, holder);
     for (const Leaving& leaving : std::span(group, count)) {
       written += leaving.status.ok();
@@ -42,8 +42,7 @@ PageCount Zswap::Impl::Shrink(PageCount pages, Until until) {
   return written;
 }
 
-// The next victims that nobody else has. They are all of one pool, so that they
-// can be decompressed together.
+// The next victims that nobody else has.
 unsigned Zswap::Impl::ClaimSome(PageCount wanted, PageCount& visits,
                                 std::span<Leaving> group) {
   unsigned count = 0;
@@ -54,27 +53,8 @@ unsigned Zswap::Impl::ClaimSome(PageCount wanted, PageCount& visits,
     if (!Claim(next.victim, next.claimed)) continue;
     next.status = kOk;
     ++count;
-    if (next.claimed.pool == group[0].claimed.pool) continue;
-    // It was sent to the warm end, where its turn comes again.
-    DropReference(next.victim.entry);
-    return count - 1;
   }
   return count;
-}
-
-void Zswap::Impl::ReadGroup(std::span<Leaving> group,
-                            const PageBuffers::Holder& holder) {
-  Pool::Wanted wanted[kMaxBatch];
-  for (unsigned i = 0; i < group.size(); ++i) {
-    wanted[i] = {group[i].claimed.handle, group[i].claimed.length,
-                 holder.page(i).data(), kOk};
-  }
-  // The claims keep the entries, and the entries their pool.
-  pools[group[0].claimed.pool].LoadGroup({wanted, group.size()});
-  for (unsigned i = 0; i < group.size(); ++i) {
-    group[i].status = wanted[i].status;
-    if (!wanted[i].status.ok()) events.Add(Event::decompress_fail);
-  }
 }
 
 // ENOENT: the entry went away first, nothing was lost. Other errors: the page
@@ -85,15 +65,18 @@ void Zswap::Impl::WriteGroup(std::span<Leaving> group,
   bool full = false;
   for (unsigned i = 0; i < group.size(); ++i) {
     Leaving& leaving = group[i];
-    Block block;
-    if (full && leaving.status.ok()) leaving.status = Status::Error(ENOENT);
+    const Claimed& from = leaving.claimed;
+    ObjectId object;
+    if (full) leaving.status = Status::Error(ENOENT);
     if (leaving.status.ok()) {
-      leaving.status = WriteToDevice(holder.page(i), block);
+      // The claim keeps the entry, and the entry its pool.
+      pools[from.pool].Copy(from.handle, from.length, holder.page(i));
+      leaving.status = WriteToDevice(holder.page(i).first(from.length), object);
       full = leaving.status.error() == ENOSPC;
     }
     if (leaving.status.ok()) {
       HookBeforeFinish(leaving.victim.slot);
-      if (Finish(leaving.victim.entry, block)) {
+      if (Finish(leaving.victim.entry, object)) {
         events.Add(Event::written_back_pages);
       } else {
         leaving.status = Status::Error(ENOENT);
@@ -117,22 +100,23 @@ bool Zswap::Impl::Claim(const Lru::Victim& victim, Claimed& claimed) {
   return true;
 }
 
-Status Zswap::Impl::WriteToDevice(ConstPage page, Block& block) {
+Status Zswap::Impl::WriteToDevice(std::span<const std::byte> bytes,
+                                  ObjectId& object) {
   if (device == nullptr) return Status::Error(ENODEV);
-  const Result<Block> written = device->Write(page);
+  const Result<ObjectId> written = device->Write(bytes);
   if (!written.ok()) {
     events.Add(Event::device_write_fail);
     return written.status();
   }
   events.Add(Event::zswpwb);
-  block = written.value();
+  object = written.value();
   return kOk;
 }
 
-// Makes `block` the content of the entry, unless the entry has been taken out
-// of the table meanwhile; then the block is given back. REQUIRES: a claim, so
+// Makes `object` the content of the entry, unless the entry has been taken out
+// of the table meanwhile; then the object is given back. REQUIRES: a claim, so
 // that the index still means the same entry.
-bool Zswap::Impl::Finish(EntryIndex index, Block block) {
+bool Zswap::Impl::Finish(EntryIndex index, ObjectId object) {
   Entry& entry = slab[index];
   Handle handle = kNoHandle;
   const PoolIndex pool = entry.pool;
@@ -143,13 +127,13 @@ bool Zswap::Impl::Finish(EntryIndex index, Block block) {
       UncountEntry(entry);
       handle = entry.handle();
       entry.kind = EntryKind::kOnDevice;
-      entry.payload = static_cast<uint64_t>(block);
-      entry.length = 0;
+      entry.payload = static_cast<uint64_t>(object);
+      if (entry.NeedsDecoder()) entry.pool = pools.HoldDecoder(pool);
       CountEntry(entry);
     }
   }
   if (handle == kNoHandle) {
-    device->Free(block);
+    device->Free(object);
     return false;
   }
   pools[pool].Free(handle);
@@ -165,8 +149,8 @@ void Zswap::Impl::NoteLimitExceeded() {
   if (device == nullptr) {
     line << "there is no backing store to write to";
   } else {
-    line << "the backing store takes no more pages (" << device->used()
-         << " of " << device->size() << " used)";
+    line << "the backing store takes no more pages (it has " << device->used()
+         << " in " << device->size() << " pages of storage)";
   }
   Log(line);
 }

@@ -17,7 +17,7 @@ inline constexpr PageCount kWritebackBatch = 32;
 inline constexpr unsigned kMaxWritebackFailures = 16;
 
 // After a run that ended because the device would take nothing, the next 1, 3,
-// 7 … 255 stores do not try: else each would decompress a page for nothing.
+// 7 … 255 stores do not try: else each would copy a page for nothing.
 // Room on the device or a success ends that. Plain shared values: a lost update
 // costs one attempt.
 class WritebackBackoff {

@@ -244,12 +244,17 @@ TEST_F(Writeback, AFailedWritebackStaysAndIsQueuedAgain) {
   }
 }
 
-TEST_F(Writeback, ContentThatCannotBeDecompressedIsNotWritten) {
+TEST_F(Writeback, ContentIsWrittenAsItLiesInThePool) {
   Engine engine({.device_pages = 100});
   ASSERT_TRUE(engine.Store(1, 1).ok());
+  const ByteCount length = engine.zswap->Stats().compressed_bytes;
   FaultyCodec::decompress_error = EIO;
-  EXPECT_EQ(engine.zswap->Shrink(1), 0u);
-  EXPECT_EQ(engine.device->writes, 0u);
+  EXPECT_EQ(engine.zswap->Shrink(1), 1u);
+  EXPECT_EQ(engine.zswap->Stats().decompress_fail, 0u);
+  EXPECT_EQ(engine.device->written_bytes, length);
+  EXPECT_EQ(engine.LoadError(1), EIO);
+  EXPECT_EQ(engine.zswap->Stats().decompress_fail, 1u);
+  EXPECT_TRUE(engine.zswap->Contains(Slot{1}));
   FaultyCodec::Heal();
   EXPECT_TRUE(engine.LoadIs(1, 1));
 }

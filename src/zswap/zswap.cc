@@ -72,11 +72,8 @@ Status Zswap::Impl::ReadContent(const Entry& entry, MutablePage page) {
     case EntryKind::kCompressed:
     case EntryKind::kRaw:
       return ReadPool(entry, page);
-    case EntryKind::kOnDevice: {
-      const Status s = device->Read(entry.block(), page);
-      if (!s.ok()) events.Add(Event::device_read_fail);
-      return s;
-    }
+    case EntryKind::kOnDevice:
+      return ReadDevice(entry, page);
     case EntryKind::kFree:
       break;
   }
@@ -93,6 +90,33 @@ Status Zswap::Impl::ReadPool(const Entry& entry, MutablePage page) {
     line << "a page could not be decompressed: slot ";
     line.Hex(Index(entry.slot_now()));
     line << ", " << uint64_t{entry.length} << " bytes";
+    Log(line);
+  }
+  return s;
+}
+
+// What is there may have been compressed by a pool that is gone.
+Status Zswap::Impl::ReadDevice(const Entry& entry, MutablePage page) {
+  const Status read = device->Read(entry.object(), page.first(entry.length));
+  Status s = read;
+  if (!read.ok()) {
+    events.Add(Event::device_read_fail);
+  } else if (entry.NeedsDecoder()) {
+    s = pools.decoders().Decode(entry.pool, page, entry.length);
+    if (!s.ok()) events.Add(Event::decompress_fail);
+  }
+  if (!s.ok() && !bad_read_told.exchange(true)) {
+    Line line;
+    line << "a page cannot be had from the backing store: slot ";
+    line.Hex(Index(entry.slot_now()));
+    line << ", " << uint64_t{entry.length} << " bytes: ";
+    if (read.error() == EBADMSG) {
+      line << "they are not what was written";
+    } else if (!read.ok()) {
+      line << "error " << read.error();
+    } else {
+      line << "they could not be decompressed";
+    }
     Log(line);
   }
   return s;
@@ -146,7 +170,8 @@ void Zswap::Impl::FreeContent(const Entry& entry) {
     pools[entry.pool].Free(entry.handle());
     pools.Drop(entry.pool);
   } else if (entry.kind == EntryKind::kOnDevice) {
-    device->Free(entry.block());
+    device->Free(entry.object());
+    if (entry.NeedsDecoder()) pools.decoders().Drop(entry.pool);
     backoff.Reset();  // there is room again
   }
 }

@@ -48,7 +48,8 @@ struct ZswapStats {
   ByteCount compressed_bytes;  // their length
   PageCount on_device;         // entries now
   ByteCount metadata_bytes;    // table, entries, contexts, zpool descriptors,
-                               // the device's block maps
+                               // the device's index and buffers
+  DeviceStats device;
 };
 
 // One page of a group.

@@ -37,6 +37,7 @@ ZswapStats Zswap::Impl::Stats() {
   stats.used_pools = pools.used();
   stats.pool_pages = PoolPages();
   stats.metadata_bytes = MetadataBytes();
+  if (device != nullptr) stats.device = device->Stats();
   return stats;
 }
 
@@ -69,10 +70,10 @@ Status Zswap::Impl::Init(const ZswapConfig& config) {
 void Zswap::Impl::Release() {
   worker.StopAll();
   if (device != nullptr) {
-    // The device outlives us and gets its blocks back.
+    // The device outlives us and gets its objects back.
     for (uint64_t i = 1; i < slab.end(); ++i) {
       const Entry& entry = slab[EntryIndex{static_cast<uint32_t>(i)}];
-      if (entry.kind == EntryKind::kOnDevice) device->Free(entry.block());
+      if (entry.kind == EntryKind::kOnDevice) FreeContent(entry);
     }
   }
   pools.Release();

@@ -54,6 +54,7 @@ struct Zswap::Impl {
   EntryIndex Take(Slot slot);
   Status ReadContent(const Entry& entry, MutablePage page);
   Status ReadPool(const Entry& entry, MutablePage page);
+  Status ReadDevice(const Entry& entry, MutablePage page);
   void PutBack(Slot slot, EntryIndex index);
 
   void Invalidate(Slot first, Slot end);
@@ -74,11 +75,10 @@ struct Zswap::Impl {
   };
   unsigned ClaimSome(PageCount wanted, PageCount& visits,
                      std::span<Leaving> group);
-  void ReadGroup(std::span<Leaving> group, const PageBuffers::Holder& buffers);
   void WriteGroup(std::span<Leaving> group, const PageBuffers::Holder& buffers);
   bool Claim(const Lru::Victim& victim, Claimed& claimed);
-  Status WriteToDevice(ConstPage page, Block& block);
-  bool Finish(EntryIndex index, Block block);
+  Status WriteToDevice(std::span<const std::byte> bytes, ObjectId& object);
+  bool Finish(EntryIndex index, ObjectId object);
   void NoteLimitExceeded();
 
   // The second reference; false: a writeback has it. Under the shard lock.
@@ -142,6 +142,7 @@ struct Zswap::Impl {
   PerCpuCounters<Gauge> gauges;
   std::atomic<bool> exceeded_told{false};
   std::atomic<bool> bad_data_told{false};
+  std::atomic<bool> bad_read_told{false};
 
   PageCount PoolPages() { return pools.total_pages(); }
 };

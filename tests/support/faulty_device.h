@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A device that fails on demand: wraps a real one and makes chosen writes and
 // reads return an error, or take long. What it must not change: a failed write
-// takes no block, and a failed read leaves the block readable later.
+// keeps nothing, and a failed read leaves the object readable later.
 #ifndef UZSWAP_TESTS_SUPPORT_FAULTY_DEVICE_H_
 #define UZSWAP_TESTS_SUPPORT_FAULTY_DEVICE_H_
 
@@ -47,38 +47,44 @@ class FaultyDevice final : public Device {
   Fault read_fault;
   std::atomic<uint64_t> delay_us{0};  // of each operation
   std::atomic<uint64_t> writes{0};    // that succeeded
+  std::atomic<uint64_t> written_bytes{0};
   std::atomic<uint64_t> reads{0};
   std::atomic<uint64_t> frees{0};
   // Runs inside each write, before anything is written; may be null.
   void (*during_write)(void* argument) = nullptr;
   void* during_write_argument = nullptr;
 
-  Result<Block> Write(ConstPage page) override {
+  Result<ObjectId> Write(std::span<const std::byte> object) override {
     Delay();
     if (during_write != nullptr) during_write(during_write_argument);
     if (write_fault.Hits()) return Status::Error(write_fault.error);
-    const Result<Block> block = inner_->Write(page);
-    if (block.ok()) ++writes;
-    return block;
+    const Result<ObjectId> id = inner_->Write(object);
+    if (id.ok()) {
+      ++writes;
+      written_bytes += object.size();
+    }
+    return id;
   }
-  Status Read(Block block, MutablePage page) override {
+  Status Read(ObjectId id, std::span<std::byte> object) override {
     Delay();
     if (read_fault.Hits()) {
-      memset(page.data(), 0xee, kPageSize);  // undefined is not "unchanged"
+      memset(object.data(), 0xee,
+             object.size());  // undefined is not "unchanged"
       return Status::Error(read_fault.error);
     }
-    const Status s = inner_->Read(block, page);
+    const Status s = inner_->Read(id, object);
     if (s.ok()) ++reads;
     return s;
   }
-  void Free(Block block) override {
+  void Free(ObjectId id) override {
     ++frees;
-    inner_->Free(block);
+    inner_->Free(id);
   }
 
   PageCount size() const override { return inner_->size(); }
-  PageCount used() const override { return inner_->used(); }
+  uint64_t used() const override { return inner_->used(); }
   ByteCount metadata_bytes() const override { return inner_->metadata_bytes(); }
+  DeviceStats Stats() override { return inner_->Stats(); }
   size_t Descriptors(int* fds, size_t capacity) override {
     return inner_->Descriptors(fds, capacity);
   }

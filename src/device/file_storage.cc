@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pages in files. What a fork must not disturb is kept apart by generations: a
-// generation is one file; only the current one is written to. At a fork the
-// current one is frozen in both processes (its blocks can be read and freed,
+// Extents in files. What a fork must not disturb is kept apart by generations:
+// a generation is one file; only the current one is written to. At a fork the
+// current one is frozen in both processes (its extents can be read and freed,
 // never rewritten) and each process goes on in a new file. A frozen generation
-// is closed when this process has freed its last block in it. Where no new file
-// can be had the parent goes on in the old one without ever reusing a block
-// that was in use at the fork; the child then cannot write.
+// is closed when this process has freed its last extent in it. Where no new
+// file can be had the parent goes on in the old one without ever reusing an
+// extent that was in use at the fork; the child then cannot write.
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <atomic>
@@ -17,47 +18,49 @@
 #include "base/os.h"
 #include "device/backing_file.h"
 #include "device/block_map.h"
-#include "device/device.h"
+#include "device/storage.h"
 
 namespace uzswap {
 namespace {
 
-constinit LockClass file_device_class{"file device"};
+constinit LockClass file_storage_class{"file storage"};
 
 constexpr unsigned kGenerations = 64;
 // A process that forks often leaves the other half to its children.
 constexpr unsigned kGenerationsForParent = 32;
 constexpr unsigned kNone = kGenerations;
 
-// Block = generation << kIndexBits | index of the page in that file.
+// Extent = generation << kIndexBits | its index in that file.
 constexpr unsigned kIndexBits = 40;
 constexpr uint64_t kMaxIndex = (uint64_t{1} << kIndexBits) - 1;
 
-Block MakeBlock(unsigned generation, uint64_t index) {
-  return Block{uint64_t{generation} << kIndexBits | index};
+Extent MakeExtent(unsigned generation, uint64_t index) {
+  return Extent{uint64_t{generation} << kIndexBits | index};
 }
-unsigned GenerationOf(Block block) {
-  return static_cast<unsigned>(static_cast<uint64_t>(block) >> kIndexBits);
+unsigned GenerationOf(Extent extent) {
+  return static_cast<unsigned>(static_cast<uint64_t>(extent) >> kIndexBits);
 }
-uint64_t IndexOf(Block block) {
-  return static_cast<uint64_t>(block) & kMaxIndex;
+uint64_t IndexOf(Extent extent) {
+  return static_cast<uint64_t>(extent) & kMaxIndex;
 }
+uint64_t OffsetOf(Extent extent) { return IndexOf(extent) * kExtentBytes; }
 
 // Invariants: fd < 0 exactly when the place is free; a generation that is not
-// the current one has blocks in use; used_ = blocks in use of all of them.
-class FileDevice final : public Device {
+// the current one has extents in use; used_ = extents in use of all of them.
+class FileStorage final : public Storage {
  public:
-  explicit FileDevice(PageCount size) : size_(size) {}
+  explicit FileStorage(uint64_t size) : size_(size) {}
 
   Status OpenStorage(const char* path);
   void Destroy() override;
 
-  Result<Block> Write(ConstPage page) override;
-  Status Read(Block block, MutablePage page) override;
-  void Free(Block block) override;
+  Result<Extent> Write(std::span<const std::byte> bytes) override;
+  Status Read(Extent extent, size_t offset, std::span<std::byte> first,
+              std::span<std::byte> second) override;
+  void Free(Extent extent) override;
 
-  PageCount size() const override { return size_; }
-  PageCount used() const override {
+  uint64_t size() const override { return size_; }
+  uint64_t used() const override {
     return used_.load(std::memory_order_relaxed);
   }
   ByteCount metadata_bytes() const override {
@@ -65,7 +68,6 @@ class FileDevice final : public Device {
   }
   size_t Descriptors(int* fds, size_t capacity) override;
 
-  void PrepareFork() override {}
   void ParentAfterFork() override;
   Status ChildAfterFork() override;
   void CheckInvariants() override;
@@ -76,12 +78,12 @@ class FileDevice final : public Device {
     BlockMap blocks;
   };
   struct Place {
-    Block block;
+    Extent extent;
     int fd;
   };
 
-  Result<Place> TakeBlock();
-  int FdOf(Block block);
+  Result<Place> TakeExtent();
+  int FdOf(Extent extent);
   Status StartGeneration(int fd) UZSWAP_REQUIRES(mutex_);
   Status StartUnlinkedGeneration() UZSWAP_REQUIRES(mutex_);
   void CloseGeneration(unsigned number) UZSWAP_REQUIRES(mutex_);
@@ -89,46 +91,57 @@ class FileDevice final : public Device {
   void CountMapBytes() UZSWAP_REQUIRES(mutex_);
 
   // Constant after OpenStorage.
-  PageCount size_;
+  uint64_t size_;
   int directory_ = -1;  // -1: the storage is one file or block device
 
-  mutable Mutex mutex_{file_device_class};  // never held across I/O of pages
+  mutable Mutex mutex_{file_storage_class};  // never held across I/O
   unsigned current_ UZSWAP_GUARDED_BY(mutex_) = kNone;
   Generation generations_[kGenerations] UZSWAP_GUARDED_BY(mutex_);
-  std::atomic<PageCount> used_{0};  // written under mutex_
+  std::atomic<uint64_t> used_{0};  // written under mutex_
   std::atomic<ByteCount> map_bytes_{0};
 };
 
-Result<Block> FileDevice::Write(ConstPage page) {
-  const Result<Place> taken = TakeBlock();
+Result<Extent> FileStorage::Write(std::span<const std::byte> bytes) {
+  const Result<Place> taken = TakeExtent();
   if (!taken.ok()) return taken.status();
   const Place place = taken.value();
-  const Status s = os::PWrite(place.fd, page.data(), kPageSize,
-                              IndexOf(place.block) * kPageSize);
-  if (s.ok()) return place.block;
-  Free(place.block);
+  const Status s =
+      os::PWrite(place.fd, bytes.data(), bytes.size(), OffsetOf(place.extent));
+  if (s.ok()) return place.extent;
+  Free(place.extent);
   // A quota and a size limit are full devices, too.
   const bool full = s.error() == EDQUOT || s.error() == EFBIG;
   return full ? Status::Error(ENOSPC) : s;
 }
 
-Status FileDevice::Read(Block block, MutablePage page) {
-  return os::PRead(FdOf(block), page.data(), kPageSize,
-                   IndexOf(block) * kPageSize);
+// One call as a rule; a short count is the end of the file, or a signal.
+Status FileStorage::Read(Extent extent, size_t offset,
+                         std::span<std::byte> first,
+                         std::span<std::byte> second) {
+  const int fd = FdOf(extent);
+  const uint64_t at = OffsetOf(extent) + offset;
+  const iovec parts[] = {{first.data(), first.size()},
+                         {second.data(), second.size()}};
+  const int64_t r =
+      os::Syscall(SYS_preadv, fd, reinterpret_cast<int64_t>(parts), 2,
+                  static_cast<int64_t>(at));
+  if (r == static_cast<int64_t>(first.size() + second.size())) return kOk;
+  UZSWAP_RETURN_IF_ERROR(os::PRead(fd, first.data(), first.size(), at));
+  return os::PRead(fd, second.data(), second.size(), at + first.size());
 }
 
-void FileDevice::Free(Block block) {
+void FileStorage::Free(Extent extent) {
   ScopedLock lock(mutex_);
-  const unsigned number = GenerationOf(block);
+  const unsigned number = GenerationOf(extent);
   CHECK(number < kGenerations && generations_[number].fd >= 0);
-  generations_[number].blocks.Put(IndexOf(block));
+  generations_[number].blocks.Put(IndexOf(extent));
   used_.fetch_sub(1, std::memory_order_relaxed);
   if (number != current_ && generations_[number].blocks.in_use() == 0) {
     CloseGeneration(number);
   }
 }
 
-Result<FileDevice::Place> FileDevice::TakeBlock() {
+Result<FileStorage::Place> FileStorage::TakeExtent() {
   ScopedLock lock(mutex_);
   if (current_ == kNone || used() >= size_) return Status::Error(ENOSPC);
   Generation& generation = generations_[current_];
@@ -138,18 +151,18 @@ Result<FileDevice::Place> FileDevice::TakeBlock() {
   used_.fetch_add(1, std::memory_order_relaxed);
   map_bytes_.fetch_add(generation.blocks.metadata_bytes() - map_bytes,
                        std::memory_order_relaxed);
-  return Place{MakeBlock(current_, index.value()), generation.fd};
+  return Place{MakeExtent(current_, index.value()), generation.fd};
 }
 
-int FileDevice::FdOf(Block block) {
+int FileStorage::FdOf(Extent extent) {
   ScopedLock lock(mutex_);
-  const unsigned number = GenerationOf(block);
+  const unsigned number = GenerationOf(extent);
   CHECK(number < kGenerations && generations_[number].fd >= 0);
   return generations_[number].fd;
 }
 
 // Takes fd over, also when it fails.
-Status FileDevice::StartGeneration(int fd) {
+Status FileStorage::StartGeneration(int fd) {
   unsigned number = 0;
   while (number < kGenerations && generations_[number].fd >= 0) ++number;
   Status s = number == kGenerations ? Status::Error(ENOSPC) : kOk;
@@ -164,20 +177,20 @@ Status FileDevice::StartGeneration(int fd) {
   return kOk;
 }
 
-Status FileDevice::StartUnlinkedGeneration() {
+Status FileStorage::StartUnlinkedGeneration() {
   const Result<int> fd = backing_file::OpenUnlinked(directory_);
   if (!fd.ok()) return fd.status();
   return StartGeneration(fd.value());
 }
 
-void FileDevice::CloseGeneration(unsigned number) {
+void FileStorage::CloseGeneration(unsigned number) {
   os::Close(generations_[number].fd);
   generations_[number].fd = -1;
   generations_[number].blocks.Release();
   CountMapBytes();
 }
 
-unsigned FileDevice::LiveGenerations() const {
+unsigned FileStorage::LiveGenerations() const {
   unsigned live = 0;
   for (const Generation& generation : generations_) {
     if (generation.fd >= 0) ++live;
@@ -185,7 +198,7 @@ unsigned FileDevice::LiveGenerations() const {
   return live;
 }
 
-void FileDevice::CountMapBytes() {
+void FileStorage::CountMapBytes() {
   ByteCount bytes = 0;
   for (const Generation& generation : generations_) {
     if (generation.fd >= 0) bytes += generation.blocks.metadata_bytes();
@@ -193,7 +206,7 @@ void FileDevice::CountMapBytes() {
   map_bytes_.store(bytes, std::memory_order_relaxed);
 }
 
-size_t FileDevice::Descriptors(int* fds, size_t capacity) {
+size_t FileStorage::Descriptors(int* fds, size_t capacity) {
   ScopedLock lock(mutex_);
   size_t count = 0;
   const auto add = [&](int fd) {
@@ -206,10 +219,10 @@ size_t FileDevice::Descriptors(int* fds, size_t capacity) {
   return count;
 }
 
-void FileDevice::ParentAfterFork() {
+void FileStorage::ParentAfterFork() {
   ScopedLock lock(mutex_);
-  // Without a block in the file the child has nothing to read there and closes
-  // it: nothing to protect.
+  // Without an extent in the file the child has nothing to read there and
+  // closes it: nothing to protect.
   if (current_ == kNone || generations_[current_].blocks.in_use() == 0) return;
   if (directory_ >= 0 && LiveGenerations() < kGenerationsForParent &&
       StartUnlinkedGeneration().ok()) {
@@ -219,7 +232,7 @@ void FileDevice::ParentAfterFork() {
   CountMapBytes();
 }
 
-Status FileDevice::ChildAfterFork() {
+Status FileStorage::ChildAfterFork() {
   mutex_.ResetInChild();
   ScopedLock lock(mutex_);
   const unsigned old = current_;
@@ -231,9 +244,9 @@ Status FileDevice::ChildAfterFork() {
   return StartUnlinkedGeneration();
 }
 
-void FileDevice::CheckInvariants() {
+void FileStorage::CheckInvariants() {
   ScopedLock lock(mutex_);
-  PageCount used = 0;
+  uint64_t used = 0;
   for (unsigned number = 0; number < kGenerations; ++number) {
     const Generation& generation = generations_[number];
     if (generation.fd < 0) {
@@ -249,9 +262,10 @@ void FileDevice::CheckInvariants() {
   CHECK(used <= size_);
 }
 
-Status FileDevice::OpenStorage(const char* path) {
+Status FileStorage::OpenStorage(const char* path) {
   ScopedLock lock(mutex_);
-  size_ = std::min({size_, backing_file::FileSizeLimit(), kMaxIndex});
+  size_ = std::min(
+      {size_, backing_file::FileSizeLimit() / kExtentPages, kMaxIndex});
   const Result<int> directory = backing_file::OpenDirectory(path);
   if (directory.ok()) {
     if (size_ == 0) return Status::Error(EINVAL);
@@ -262,7 +276,7 @@ Status FileDevice::OpenStorage(const char* path) {
   const Result<int> file = backing_file::OpenWhole(path);
   if (!file.ok()) return file.status();
   const Result<PageCount> capacity = backing_file::Capacity(file.value());
-  size_ = std::min(size_, capacity.ok() ? capacity.value() : 0);
+  size_ = std::min(size_, capacity.ok() ? capacity.value() / kExtentPages : 0);
   if (size_ == 0) {
     os::Close(file.value());
     return capacity.ok() ? Status::Error(EINVAL) : capacity.status();
@@ -270,7 +284,7 @@ Status FileDevice::OpenStorage(const char* path) {
   return StartGeneration(file.value());
 }
 
-void FileDevice::Destroy() {
+void FileStorage::Destroy() {
   {
     ScopedLock lock(mutex_);
     current_ = kNone;
@@ -284,15 +298,15 @@ void FileDevice::Destroy() {
 
 }  // namespace
 
-Result<Device*> NewFileDevice(const char* path, PageCount size) {
-  const Result<void*> memory = os::Map(PageCeil(sizeof(FileDevice)));
+Result<Storage*> NewFileStorage(const char* path, uint64_t extents) {
+  const Result<void*> memory = os::Map(PageCeil(sizeof(FileStorage)));
   if (!memory.ok()) return memory.status();
-  auto* device = new (memory.value()) FileDevice(size);
+  auto* device = new (memory.value()) FileStorage(extents);
   if (const Status s = device->OpenStorage(path); !s.ok()) {
     device->Destroy();
     return s;
   }
-  return static_cast<Device*>(device);
+  return static_cast<Storage*>(device);
 }
 
 }  // namespace uzswap

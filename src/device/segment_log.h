@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// A device as a log. Objects are sealed (seal.h) and appended to a segment in a
+// buffer; a full segment is written in one piece. What is in a buffer is read
+// from there, so an object exists from the moment that Write returns, and a
+// segment counts as written only when the storage has said so about all of it:
+// after a failure it stays in its buffer and is written again before anything
+// else. Freeing leaves holes; a segment without objects gives its extent back.
+//
+// The cleaner moves the objects of a segment with many holes to one of its own,
+// when the storage says that it is full, or half of it is holes. Since that
+// copies to memory first, it needs no room on the storage: the extent is free
+// when the last object has moved, and then takes what waits in the buffers. So
+// a storage can be full to the last extent and still be cleaned.
+//
+// One thread at a time has the turn: it writes and cleans, without the lock
+// while the storage works. Others go on in a second buffer meanwhile.
+#ifndef UZSWAP_DEVICE_SEGMENT_LOG_H_
+#define UZSWAP_DEVICE_SEGMENT_LOG_H_
+
+#include <atomic>
+
+#include "base/mutex.h"
+#include "device/device.h"
+#include "device/seal.h"
+#include "device/segment_table.h"
+#include "device/storage.h"
+
+namespace uzswap {
+
+// Invariants: segments that are not written are in a buffer, and buffers_[b]
+// names the one in b; the storage has as many extents in use as segments are
+// written; filling_ and target_ are kFilling, and no other is.
+class SegmentLog final : public Device {
+ public:
+  // Two for what comes in; two for the cleaner, one of which may be full and
+  // not to be written yet when it starts.
+  static constexpr unsigned kBuffers = 4;
+  static constexpr unsigned kCleanerBuffers = 2;
+
+  explicit SegmentLog(Storage* storage) : storage_(storage) {}
+  Status Init(Protection protection);
+
+  Result<ObjectId> Write(std::span<const std::byte> object) override;
+  Status Read(ObjectId id, std::span<std::byte> object) override;
+  void Free(ObjectId id) override;
+
+  PageCount size() const override { return storage_->size() * kExtentPages; }
+  uint64_t used() const override {
+    return objects_.load(std::memory_order_relaxed);
+  }
+  ByteCount metadata_bytes() const override;
+  DeviceStats Stats() override;
+  size_t Descriptors(int* fds, size_t capacity) override {
+    return storage_->Descriptors(fds, capacity);
+  }
+
+  void PrepareFork() override {}
+  void ParentAfterFork() override { storage_->ParentAfterFork(); }
+  Status ChildAfterFork() override;
+  void CheckInvariants() override;
+  void Destroy() override;
+
+ private:
+  enum class Moved { kYes, kReadFailed, kCorrupt };
+
+  // Coming in.
+  bool HasRoom(uint32_t segment, size_t bytes) UZSWAP_REQUIRES(mutex_);
+  Result<ObjectId> AppendNew(std::span<const std::byte> content)
+      UZSWAP_REQUIRES(mutex_);
+  void Append(uint32_t segment, uint32_t object,
+              std::span<const std::byte> content) UZSWAP_REQUIRES(mutex_);
+  Status MakeRoom() UZSWAP_REQUIRES(mutex_);
+  // 0: no buffer of [first, end) is free.
+  uint32_t OpenSegment(unsigned first, unsigned end) UZSWAP_REQUIRES(mutex_);
+  void OpenFilling() UZSWAP_REQUIRES(mutex_);
+  void Close(uint32_t& segment) UZSWAP_REQUIRES(mutex_);
+  void WaitForTurn() UZSWAP_REQUIRES(mutex_);
+  void EndTurn() UZSWAP_REQUIRES(mutex_);
+
+  // Going out; the first six with the turn. They let the lock go for a while.
+  Status WriteFull() UZSWAP_REQUIRES(mutex_);
+  Status WriteOut(uint32_t segment) UZSWAP_REQUIRES(mutex_);
+  void CloseHoles() UZSWAP_REQUIRES(mutex_);
+  bool Clean() UZSWAP_REQUIRES(mutex_);
+  bool Empty(uint32_t victim) UZSWAP_REQUIRES(mutex_);
+  Moved Move(uint32_t victim, uint32_t object) UZSWAP_REQUIRES(mutex_);
+  uint32_t NextFull() UZSWAP_REQUIRES(mutex_);
+  uint32_t PickVictim() UZSWAP_REQUIRES(mutex_);
+  bool RoomToMove(uint32_t bytes) UZSWAP_REQUIRES(mutex_);
+  void OpenTarget(size_t bytes) UZSWAP_REQUIRES(mutex_);
+
+  // Coming back.
+  Stamp StampOf(const Segment& segment, uint32_t offset) const;
+  void DropReader(uint32_t segment) UZSWAP_REQUIRES(mutex_);
+  void FreeIfEmpty(uint32_t segment) UZSWAP_REQUIRES(mutex_);
+  void Reseal(uint32_t segment) UZSWAP_REQUIRES(mutex_);
+  std::byte* BufferAt(unsigned buffer) const {
+    return buffer_memory_ + buffer * kExtentBytes;
+  }
+  void CountMemory() UZSWAP_REQUIRES(mutex_);
+
+  Storage* const storage_;
+
+  mutable Mutex mutex_{lock_class_};  // never held across I/O
+  Sealer sealer_;
+  SegmentTable table_ UZSWAP_GUARDED_BY(mutex_);
+  std::byte* buffer_memory_ = nullptr;  // kBuffers, and scratch_
+  uint32_t buffers_[kBuffers] UZSWAP_GUARDED_BY(mutex_) = {};
+  unsigned buffers_touched_ UZSWAP_GUARDED_BY(mutex_) = 0;  // bits
+  uint32_t filling_ UZSWAP_GUARDED_BY(mutex_) = 0;  // takes what comes in
+  uint32_t target_ UZSWAP_GUARDED_BY(mutex_) = 0;   // takes what is moved
+  uint64_t next_serial_ UZSWAP_GUARDED_BY(mutex_) = 1;
+  uint32_t victim_cursor_ UZSWAP_GUARDED_BY(mutex_) = 1;
+  uint64_t written_segments_ UZSWAP_GUARDED_BY(mutex_) = 0;
+  ByteCount stored_bytes_ UZSWAP_GUARDED_BY(mutex_) = 0;  // in written ones
+  ByteCount stored_live_ UZSWAP_GUARDED_BY(mutex_) = 0;
+  ByteCount live_bytes_ UZSWAP_GUARDED_BY(mutex_) = 0;  // everywhere
+  bool can_write_ UZSWAP_GUARDED_BY(mutex_) = true;
+  bool stuck_ UZSWAP_GUARDED_BY(mutex_) = false;  // the last turn failed
+  bool busy_ UZSWAP_GUARDED_BY(mutex_) = false;   // somebody has the turn
+  std::byte* scratch_ = nullptr;                  // of who has the turn: a page
+
+  std::atomic<uint32_t> turns_{0};  // futex: changes when a turn ends
+  std::atomic<uint64_t> objects_{0};
+  std::atomic<ByteCount> memory_{0};
+  std::atomic<ByteCount> written_bytes_{0};
+  std::atomic<ByteCount> cleaned_bytes_{0};
+  std::atomic<uint64_t> corrupt_reads_{0};
+
+  static LockClass lock_class_;
+};
+
+// Takes the storage over, also when it fails.
+Result<Device*> NewSegmentLog(Storage* storage, Protection protection);
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_DEVICE_SEGMENT_LOG_H_
