@@ -52,6 +52,8 @@ struct uzswap_config {
   uint64_t backing_size;  /* bytes; 0: 16 times memory_limit */
   const char* plugin_dir; /* where compressor plug-ins are; NULL: none */
   enum uzswap_evict_method evict;
+  unsigned no_encrypt; /* not 0: what is written to `backing` can be read by
+                          whoever can read the disk; it is only checked */
 };
 
 /* Names and meaning: src/zswap/counters.def and src/pager/counters.def. */
@@ -97,6 +99,8 @@ struct uzswap_stats {
   uint64_t pools;          /* now: the current one and those that drain */
   uint64_t pool_switches;  /* times another pool became current */
   uint64_t migrated_pages; /* moved to the current pool in the background */
+  uint64_t device_written_bytes; /* to the backing store, compressed */
+  uint64_t device_cleaned_bytes; /* moved there to close holes */
 };
 
 /* Opens the one instance of this process. It installs no signal handler and

@@ -250,6 +250,8 @@ void uzswap_get_stats(struct uzswap_stats* stats) {
   stats->pools = z.pools;
   stats->pool_switches = z.pool_switches;
   stats->migrated_pages = z.migrated_pages;
+  stats->device_written_bytes = z.device.written_bytes;
+  stats->device_cleaned_bytes = z.device.cleaned_bytes;
 }
 
 size_t uzswap_descriptors(int* fds, size_t capacity) {

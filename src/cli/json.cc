@@ -68,6 +68,7 @@ Json SettingsJson(const Options& options) {
           {"accept_threshold_percent", options.accept_threshold_percent},
           {"backing", options.backing.empty() ? "none" : options.backing},
           {"backing_size", options.backing_size},
+          {"encrypt", options.encrypt},
           {"evict", options.evict},
           {"syscalls", options.syscalls}};
 }

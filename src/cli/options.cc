@@ -127,6 +127,9 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
   add("--backing-size", &texts->backing_size, "UZSWAP_BACKING_SIZE",
       "SIZE: the most to use there (default 16 times the\nmemory, at most what "
       "is free)");
+  run.add_flag("--no-encrypt", texts->no_encrypt,
+               "do not encrypt what is written there")
+      ->envname("UZSWAP_NO_ENCRYPT");
   add("--stats-json", &texts->stats_json, "UZSWAP_STATS_JSON",
       "FILE: write all figures there at the end");
   run.add_flag("-q,--quiet", texts->quiet, "no summary at the end")
@@ -190,6 +193,7 @@ Check CheckOptions(const OptionTexts& texts, Options* options) {
   options->zpool = texts.zpool;
   options->evict = texts.evict;
   options->syscalls = texts.syscalls;
+  options->encrypt = !texts.no_encrypt;
   options->stats_json = texts.stats_json;
   options->quiet = texts.quiet;
   return {};

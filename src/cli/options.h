@@ -30,6 +30,7 @@ struct OptionTexts {
   std::string accept_threshold_percent;
   std::string backing = "/var/tmp";
   std::string backing_size;
+  bool no_encrypt = false;
   std::string stats_json;
   std::string evict = "auto";
   std::string syscalls = "auto";
@@ -44,6 +45,7 @@ struct Options {
   unsigned accept_threshold_percent = 0;  // 0: the engine's default
   std::string backing;                    // empty: none
   uint64_t backing_size = 0;              // bytes; 0: chosen by CheckBacking
+  bool encrypt = true;                    // what is written to backing
   std::string stats_json;                 // empty: none
   std::string evict;
   std::string syscalls;

@@ -108,6 +108,7 @@ Job MakeJob(const Options& options, const Layout& layout,
       std::to_string(options.accept_threshold_percent));
   set("UZSWAP_BACKING", options.backing.empty() ? "none" : options.backing);
   set("UZSWAP_BACKING_SIZE", std::to_string(options.backing_size));
+  set("UZSWAP_NO_ENCRYPT", options.encrypt ? "0" : "1");
   set("UZSWAP_EVICT", options.evict);
   set("UZSWAP_SYSCALLS", options.syscalls);
   set("UZSWAP_PLUGIN_DIR", layout.plugin_dir);

@@ -60,6 +60,8 @@ constexpr StatsField kFields[] = {
     SUM(pools),
     SUM(pool_switches),
     SUM(migrated_pages),
+    SUM(device_written_bytes),
+    SUM(device_cleaned_bytes),
 };
 
 #undef SUM

@@ -108,9 +108,10 @@ std::string Compressed(const uzswap_stats& totals, const RunResult& run) {
 std::string Disk(const uzswap_stats& totals, const Options& options) {
   if (options.backing.empty()) return "none (--backing none)";
   if (totals.zswpwb == 0) return "nothing was written";
-  return FormatSize(totals.zswpwb * kPage) + " written, " +
-         FormatSize(totals.device_in * kPage) + " read back, in " +
-         options.backing;
+  return FormatSize(totals.device_written_bytes) + " written, " +
+         FormatCount(totals.device_written_bytes / totals.zswpwb) +
+         " bytes a page; " + FormatSize(totals.device_in * kPage) +
+         " of pages read back, in " + options.backing;
 }
 
 size_t ProcessCount(const std::vector<uzswap_record>& records) {

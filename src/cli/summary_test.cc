@@ -70,6 +70,20 @@ TEST(Summary, SaysTheMainThingsOfOneProcess) {
   EXPECT_FALSE(Has(text, "processes")) << text;
 }
 
+TEST(Summary, SaysWhatAPageCostOnTheDisk) {
+  RunResult run = SortRun();
+  run.records[0].stats.zswpwb = 1000;
+  run.records[0].stats.device_written_bytes = 1'234'567;
+  run.records[0].stats.device_in = 512;
+  const std::string text = Summarize(run);
+  EXPECT_TRUE(Has(text,
+                  "1.18 MiB written, 1,234 bytes a page; 2.00 MiB of pages "
+                  "read back, in /var/tmp"))
+      << text;
+  EXPECT_TRUE(Has(ToJson(run), "\"device_written_bytes\": 1234567"));
+  EXPECT_TRUE(Has(ToJson(run), "\"encrypt\": true"));
+}
+
 TEST(Summary, NamesTheCompressorAtTheEndAndThoseBefore) {
   RunResult run = SortRun();
   uzswap_record& record = run.records[0];

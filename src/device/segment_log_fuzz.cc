@@ -154,8 +154,9 @@ class Fuzz {
     log_->PrepareFork();
     const pid_t child = fork();
     if (child == 0) {
+      const bool could_write = can_write_;
       can_write_ = log_->ChildAfterFork().ok();
-      CHECK(can_write_ == !storage_->child_has_no_room);
+      CHECK(can_write_ == (could_write && !storage_->child_has_no_room));
       ++depth_;
       random_.seed(random_() + depth_);
       for (int i = 0; i < 3000; ++i) Step();

@@ -50,6 +50,7 @@ bool ReadSettings(const char* const* environment, Settings* settings) {
   config.backing = Find(environment, "UZSWAP_BACKING");
   if (Is(config.backing, "none")) config.backing = nullptr;
   config.backing_size = Number(environment, "UZSWAP_BACKING_SIZE");
+  config.no_encrypt = Number(environment, "UZSWAP_NO_ENCRYPT") != 0;
   config.plugin_dir = Find(environment, "UZSWAP_PLUGIN_DIR");
   const char* evict = Find(environment, "UZSWAP_EVICT");
   config.evict = Is(evict, "wp")     ? UZSWAP_EVICT_WP
