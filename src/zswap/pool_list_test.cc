@@ -53,6 +53,30 @@ TEST_F(PoolListTest, EntriesMoveToTheNewPoolAndTheOldOneGoes) {
   EXPECT_TRUE(engine.LoadIs(501, 1, Content::kSame));
 }
 
+// It is on the device as the first pool compressed it.
+TEST_F(PoolListTest, WhatIsOnTheDeviceOutlivesItsPool) {
+  Engine engine({.device_pages = 1000});
+  Fill(engine, 100);
+  ASSERT_TRUE(engine.Store(100, 1, Content::kRandom).ok());
+  EXPECT_EQ(engine.zswap->Shrink(60), 60u);
+  ASSERT_TRUE(Switch(engine, "zstd", 5).ok());
+  engine.zswap->FlushWork();
+  EXPECT_EQ(engine.zswap->Stats().pools, 1u);
+  EXPECT_EQ(engine.zswap->Shrink(30), 30u);
+  ASSERT_TRUE(Switch(engine, "deflate").ok());
+  engine.zswap->FlushWork();
+  ASSERT_TRUE(Switch(engine, "lz4").ok());
+  engine.zswap->FlushWork();
+  EXPECT_EQ(engine.zswap->Stats().pools, 1u);
+  EXPECT_EQ(engine.zswap->Stats().on_device, 90u);
+  engine.zswap->CheckInvariants();
+  for (uint64_t slot = 0; slot < 100; ++slot) {
+    EXPECT_TRUE(engine.LoadIs(slot, 1)) << slot;
+  }
+  EXPECT_TRUE(engine.LoadIs(100, 1, Content::kRandom));
+  EXPECT_EQ(engine.zswap->Stats().device_in, 90u);
+}
+
 TEST_F(PoolListTest, GoingBackRevivesADrainingPool) {
   Engine engine;
   Fill(engine, 10);

@@ -21,7 +21,10 @@ struct Version {
 class Fuzz {
  public:
   explicit Fuzz(uint64_t seed)
-      : random_(seed), engine_({.total_pages = 200, .device_pages = 300}) {}
+      : random_(seed),
+        engine_({.total_pages = 200,
+                 .device_pages = 300,
+                 .backing = seed % 2 == 0 ? nullptr : NewLog()}) {}
 
   void Step() {
     const uint64_t dice = Pick(1000);
@@ -55,6 +58,11 @@ class Fuzz {
   ZswapStats Stats() { return engine_.zswap->Stats(); }
 
  private:
+  // Files in place of memory.
+  static Device* NewLog() {
+    const char* folder = getenv("TMPDIR");
+    return NewFileDevice(folder != nullptr ? folder : "/tmp", 300).value();
+  }
   uint64_t Pick(uint64_t below) { return random_() % below; }
   // Three neighbourhoods: dense, across a border of tables, at the very end.
   uint64_t PickSlot() {
