@@ -200,9 +200,8 @@ TEST_F(ZswapBugs, B31_FailedWritebacksKeepNoBuffer) {
   Engine engine({.device_pages = 10});
   ASSERT_TRUE(engine.Store(1, 1).ok());
   const ByteCount metadata = engine.zswap->Stats().metadata_bytes;
-  FaultyCodec::decompress_error = EIO;
+  engine.device->write_fault.Set(1, ENOSPC);
   for (int i = 0; i < 200; ++i) EXPECT_EQ(engine.zswap->Shrink(1), 0u);
-  FaultyCodec::Heal();
   engine.device->write_fault.Set(1, EIO);
   for (int i = 0; i < 200; ++i) EXPECT_EQ(engine.zswap->Shrink(1), 0u);
   engine.device->write_fault.Clear();
@@ -222,7 +221,9 @@ TEST_F(ZswapBugs, B37_FailedLoadsAndWritebacksLeaveNoReadOpen) {
   for (uint64_t slot = 0; slot < 50; ++slot) {
     EXPECT_EQ(engine.LoadError(slot), EIO);
   }
+  engine.device->write_fault.Set(1, EIO);
   EXPECT_EQ(engine.zswap->Shrink(20), 0u);
+  engine.device->write_fault.Clear();
   FaultyCodec::Heal();
   // Freed with a read open, an object dies.
   engine.zswap->Invalidate(Slot{0}, 25);
