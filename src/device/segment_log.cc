@@ -229,8 +229,8 @@ Status SegmentLog::ChildAfterFork() {
   cleaned_bytes_.store(0, std::memory_order_relaxed);
   corrupt_reads_.store(0, std::memory_order_relaxed);
   Status s = storage_->ChildAfterFork();
-  if (s.ok() && can_write_) s = sealer_.ChildAfterFork();
-  if (!s.ok()) can_write_ = false;
+  if (s.ok()) s = sealer_.ChildAfterFork();
+  can_write_ = s.ok();
   if (!can_write_) return Status::Error(ENOSPC);
   if (!sealer_.encrypts()) return kOk;
   for (const uint32_t segment : buffers_) {
