@@ -191,8 +191,10 @@ void Run::BeginLife(uint64_t seed) {
   if (kind != 0) {
     const char* folder = getenv("TMPDIR");
     const Result<Device*> inner =
-        kind == 1 ? NewFileDevice(folder != nullptr ? folder : "/tmp", size)
-                  : NewMemoryDevice(size);
+        kind == 3 ? NewMemoryDevice(size)
+                  : NewFileDevice(folder != nullptr ? folder : "/tmp", size,
+                                  kind == 1 ? Protection::kEncrypted
+                                            : Protection::kChecksummed);
     if (!inner.ok()) Fail("device: %s", strerror(inner.error()));
     device_ = std::make_unique<FaultyDevice>(inner.value());
   }
