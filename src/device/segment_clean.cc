@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The other end of the log: segments are written out, and holes closed.
+//
+// The cleaner moves the objects of a segment with many holes to one of its own,
+// when the storage says that it is full, or half of it is holes. Since that
+// copies to memory first, it needs no room on the storage: the extent is free
+// when the last object has moved, and then takes what waits in the buffers. So
+// a storage can be full to the last extent and still be cleaned.
 #include <algorithm>
 
 #include "device/segment_log.h"

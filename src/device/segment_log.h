@@ -5,12 +5,7 @@
 // segment counts as written only when the storage has said so about all of it:
 // after a failure it stays in its buffer and is written again before anything
 // else. Freeing leaves holes; a segment without objects gives its extent back.
-//
-// The cleaner moves the objects of a segment with many holes to one of its own,
-// when the storage says that it is full, or half of it is holes. Since that
-// copies to memory first, it needs no room on the storage: the extent is free
-// when the last object has moved, and then takes what waits in the buffers. So
-// a storage can be full to the last extent and still be cleaned.
+// How they are closed: segment_clean.cc.
 //
 // One thread at a time has the turn: it writes and cleans, without the lock
 // while the storage works. Others go on in a second buffer meanwhile.
