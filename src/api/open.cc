@@ -97,10 +97,10 @@ Status OpenDevice(const uzswap_config& config, const Why& why,
   const uint64_t bytes = config.backing_size != 0
                              ? config.backing_size
                              : config.memory_limit * kBackingFactor;
-  const Result<Device*> device = NewFileDevice(
-      config.backing, bytes / kPageSize,
-      config.no_encrypt != 0 ? Protection::kChecksummed
-                             : Protection::kEncrypted);
+  const Result<Device*> device =
+      NewFileDevice(config.backing, bytes / kPageSize,
+                    config.no_encrypt != 0 ? Protection::kChecksummed
+                                           : Protection::kEncrypted);
   if (device.ok()) {
     opened->device = device.value();
     return kOk;
