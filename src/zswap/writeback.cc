@@ -104,6 +104,9 @@ Status Zswap::Impl::WriteToDevice(std::span<const std::byte> bytes,
                                   ObjectId& object) {
   if (device == nullptr) return Status::Error(ENODEV);
   const Result<ObjectId> written = device->Write(bytes);
+  if (device_refuses.load(std::memory_order_relaxed) == written.ok()) {
+    device_refuses.store(!written.ok(), std::memory_order_relaxed);
+  }
   if (!written.ok()) {
     events.Add(Event::device_write_fail);
     return written.status();
@@ -141,8 +144,13 @@ bool Zswap::Impl::Finish(EntryIndex index, ObjectId object) {
   return true;
 }
 
+// Said once, and only when it will stay so: what could not be written because
+// other threads are at it, or because it lies among what they use, is counted.
 void Zswap::Impl::NoteLimitExceeded() {
   events.Add(Event::pool_limit_exceeded);
+  if (device != nullptr && !device_refuses.load(std::memory_order_relaxed)) {
+    return;
+  }
   if (exceeded_told.exchange(true, std::memory_order_relaxed)) return;
   Line line;
   line << "the pool exceeds its limit of " << limit.max() << " pages: ";

@@ -204,9 +204,12 @@ TEST_F(Writeback, WithoutADeviceTheLimitIsExceededVisiblyAndNothingIsLost) {
 
 TEST_F(Writeback, B29_WithAFullDeviceThePoolKeepsEverything) {
   Engine engine({.total_pages = 50, .device_pages = 20});
+  testing::internal::CaptureStderr();
   for (uint64_t slot = 0; slot < 300; ++slot) {
     ASSERT_TRUE(engine.Store(slot, 1, Content::kRandom).ok());
   }
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("takes no more pages"), std::string::npos) << said;
   const ZswapStats stats = engine.zswap->Stats();
   EXPECT_EQ(stats.on_device, 20u);
   EXPECT_GT(stats.pool_limit_exceeded, 100u);

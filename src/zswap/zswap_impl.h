@@ -141,6 +141,7 @@ struct Zswap::Impl {
   PerCpuCounters<Event> events;
   PerCpuCounters<Gauge> gauges;
   std::atomic<bool> exceeded_told{false};
+  std::atomic<bool> device_refuses{false};  // the last write failed
   std::atomic<bool> bad_data_told{false};
   std::atomic<bool> bad_read_told{false};
 
