@@ -29,24 +29,14 @@ target_compile_definitions(uzswap_test_flags INTERFACE
 # Tests break locking rules on purpose.
 target_compile_options(uzswap_test_flags INTERFACE
   $<$<CXX_COMPILER_ID:Clang>:-Wno-thread-safety>)
-
-# Two thirds of a test's compilation is these. The release build goes without,
-# so that every file still has to include what it needs.
-if(UZSWAP_PCH)
-  add_executable(uzswap_test_pch ${CMAKE_SOURCE_DIR}/cmake/empty.cc)
-  target_link_libraries(uzswap_test_pch PRIVATE uzswap_test_flags
-                        GTest::gtest_main)
-  target_precompile_headers(uzswap_test_pch PRIVATE
-    <gtest/gtest.h> <algorithm> <atomic> <chrono> <fstream> <map> <memory>
-    <mutex> <random> <set> <string> <thread> <vector>)
+if(UZSWAP_DEBUG)
+  # Optimising them takes longer than running them. The engine is optimised.
+  target_compile_options(uzswap_test_flags INTERFACE -O0)
 endif()
 
 function(uzswap_test_program name source)
   add_executable(${name} ${source})
   target_link_libraries(${name} PRIVATE uzswap_test_flags)
-  if(UZSWAP_PCH AND GTest::gtest_main IN_LIST ARGN)
-    target_precompile_headers(${name} REUSE_FROM uzswap_test_pch)
-  endif()
   target_link_libraries(${name} PRIVATE uzswap_engine uzswap_builtin_compressors
     uzswap_test_support ${LZ4_STATIC} ${ZSTD_STATIC} ${CMAKE_DL_LIBS} ${ARGN})
 endfunction()

@@ -36,14 +36,14 @@ pairs() {
   local z c
   if [ -n "$quick" ]; then
     printf '%s\n' 'zsmalloc lz4' 'zbud zstd' 'z3fold lzo-rle' \
-      'zsmalloc zstd' 'zbud lz4' 'z3fold deflate'
+      'zsmalloc deflate'
     return
   fi
   for c in ${compressor:-$(names compressors)}; do
     for z in ${zpool:-$(names zpools)}; do echo "$z $c"; done
   done
 }
-[ -z "$quick" ] || : "${seconds:=7}"
+[ -z "$quick" ] || : "${seconds:=6}"
 : "${seconds:=600}"
 
 settings=(

@@ -5,7 +5,7 @@
 source "$(dirname "$0")/functions.sh"
 requires stress-ng
 
-seconds=$([ "$size" = full ] && echo 300 || echo 15)
+seconds=$([ "$size" = full ] && echo 300 || echo 10)
 cd "$work" || exit
 stress() {  # SECONDS OPTIONS...
   run_as_user "$sampler" "$work/peak" -- "$uzswap" run --memory 32M \
