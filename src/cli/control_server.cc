@@ -18,6 +18,8 @@ using std::chrono::milliseconds;
 
 // For a request to arrive, and for an answer to be read.
 constexpr milliseconds kPatience{3000};
+// Within which nobody is sent away to make room: a request may be on its way.
+constexpr milliseconds kChance{50};
 // How often processes are looked at while somebody waits for them.
 constexpr milliseconds kLook{5};
 // After which a full table is tried again.
@@ -150,10 +152,12 @@ void ControlServer::Accept() {
 }
 
 bool ControlServer::DropIdlest() {
+  const Clock::time_point latest = Clock::now() + kPatience - kChance;
   for (const State state : {State::kReading, State::kWriting}) {
     const auto at =
-        std::find_if(clients_.begin(), clients_.end(),
-                     [state](const Client& c) { return c.state == state; });
+        std::find_if(clients_.begin(), clients_.end(), [&](const Client& c) {
+          return c.state == state && c.deadline <= latest;
+        });
     if (at == clients_.end()) continue;
     Drop(&*at);
     clients_.erase(at);
