@@ -189,6 +189,7 @@ void Chacha20Block(const uint32_t state[16], uint32_t block[16]) {
     QuarterRound(x[3], x[4], x[9], x[14]);
   }
   for (int i = 0; i < 16; ++i) block[i] = x[i] + state[i];
+  Wipe(x, sizeof(x));  // the rounds can be run backwards, to the key
 }
 
 Tag Poly1305(Key key, std::span<const std::byte> text) {

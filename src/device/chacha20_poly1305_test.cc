@@ -177,5 +177,68 @@ TEST(Aead, OneWrongBitAnywhereIsRefusedAndTheTextIsLeft) {
   EXPECT_TRUE(Decrypt(message, text, tag));
 }
 
+// A sanitizer's frames lie elsewhere.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+void UndoQuarter(uint32_t& a, uint32_t& b, uint32_t& c, uint32_t& d) {
+  b = std::rotr(b, 7) ^ c;
+  c -= d;
+  d = std::rotr(d, 8) ^ a;
+  a -= b;
+  b = std::rotr(b, 12) ^ c;
+  c -= d;
+  d = std::rotr(d, 16) ^ a;
+  a -= b;
+}
+
+// What the rounds began with; true if that is a state, whose words 4 to 11 are
+// a key.
+bool UndoRounds(const uint32_t* from, uint32_t* x) {
+  memcpy(x, from, 64);
+  for (int i = 0; i < 10; ++i) {
+    for (const int k : {3, 2, 1, 0}) {
+      UndoQuarter(x[k], x[4 + (k + 1) % 4], x[8 + (k + 2) % 4],
+                  x[12 + (k + 3) % 4]);
+    }
+    for (const int k : {3, 2, 1, 0}) {
+      UndoQuarter(x[k], x[4 + k], x[8 + k], x[12 + k]);
+    }
+  }
+  return x[0] == 0x61707865 && x[1] == 0x3320646e;
+}
+
+constexpr size_t kStackWords = 4096;
+
+__attribute__((noinline)) void EncryptSomething(std::byte* to) {
+  std::array<std::byte, 32> key;
+  key.fill(std::byte{0xa5});
+  const std::byte plain[200] = {};
+  (void)chacha20_poly1305::Encrypt({chacha20_poly1305::Key(key), {}}, plain,
+                                   to);
+}
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+__attribute__((noinline)) void CopyStack(uint32_t* to) {
+  volatile uint32_t left_there[kStackWords];
+  for (size_t i = 0; i < kStackWords; ++i) to[i] = left_there[i];
+}
+#pragma GCC diagnostic pop
+
+TEST(ChaCha20Poly1305, LeavesNoKeyOnTheStackNorWhatLeadsToIt) {
+  static uint32_t stack[kStackWords];
+  static std::byte cipher[256];
+  EncryptSomething(cipher);
+  CopyStack(stack);
+  unsigned found = 0;
+  for (size_t i = 0; i + 16 <= kStackWords; ++i) {
+    uint32_t x[16];
+    found += UndoRounds(&stack[i], x);
+  }
+  EXPECT_EQ(found, 0u);
+}
+
+#endif
+
 }  // namespace
 }  // namespace uzswap::chacha20_poly1305

@@ -105,8 +105,12 @@ Result<Extent> FileStorage::Write(std::span<const std::byte> bytes) {
   const Result<Place> taken = TakeExtent();
   if (!taken.ok()) return taken.status();
   const Place place = taken.value();
-  const Status s =
-      os::PWrite(place.fd, bytes.data(), bytes.size(), OffsetOf(place.extent));
+  // The program may have lowered its limit: past it comes a signal, too.
+  const bool allowed =
+      IndexOf(place.extent) < backing_file::FileSizeLimit() / kExtentPages;
+  const Status s = allowed ? os::PWrite(place.fd, bytes.data(), bytes.size(),
+                                        OffsetOf(place.extent))
+                           : Status::Error(EFBIG);
   if (s.ok()) return place.extent;
   Free(place.extent);
   // A quota and a size limit are full devices, too.

@@ -16,7 +16,7 @@ namespace {
 // Holes that a segment must have to be worth its copying, so that a storage can
 // be used up to seven eighths.
 constexpr uint32_t kLeastGarbage = kExtentBytes / 8;
-// Segments looked at for the one with the least to copy, and found corrupt
+// Segments looked at for the one with the least to copy, and found unreadable
 // before it is enough for now.
 constexpr uint32_t kWindow = 1024;
 constexpr unsigned kAttempts = 4;
@@ -61,6 +61,7 @@ Status SegmentLog::WriteOut(uint32_t segment) {
     s.extent = extent.value();
     s.state = SegmentState::kWritten;
     buffers_[s.buffer] = 0;
+    TellWaiters();  // of the buffer; what the turn does next may take long
     ++written_segments_;
     stored_bytes_ += s.used_bytes;
     stored_live_ += s.live_bytes;
@@ -93,10 +94,8 @@ bool SegmentLog::Clean() {
     // Kept until its last object has moved, also if others free them.
     ++table_.segment(victim).readers;
     const bool empty = Empty(victim);
-    const bool corrupt = table_.segment(victim).corrupt;
     DropReader(victim);
     if (empty) return true;
-    if (!corrupt) return false;
   }
   return false;
 }
@@ -105,15 +104,14 @@ bool SegmentLog::Empty(uint32_t victim) {
   for (;;) {
     const uint32_t object = table_.segment(victim).first;
     if (object == 0) return true;
-    const Moved moved = Move(victim, object);
-    if (moved == Moved::kYes) continue;
-    table_.segment(victim).corrupt = moved == Moved::kCorrupt;
+    if (Move(victim, object)) continue;
+    table_.segment(victim).unreadable = true;
     return false;
   }
 }
 
-// Yes also if the object was freed meanwhile.
-SegmentLog::Moved SegmentLog::Move(uint32_t victim, uint32_t object) {
+// False: it cannot be read. True also if the object was freed meanwhile.
+bool SegmentLog::Move(uint32_t victim, uint32_t object) {
   const Segment segment = table_.segment(victim);
   const uint32_t offset = table_.object(object).offset;
   const size_t length = table_.object(object).length;
@@ -126,15 +124,15 @@ SegmentLog::Moved SegmentLog::Move(uint32_t victim, uint32_t object) {
       s.ok() && sealer_.Open(StampOf(segment, offset), content, tag);
   mutex_.Lock();
   const Object& o = table_.object(object);
-  if (o.segment != victim || o.offset != offset) return Moved::kYes;
-  if (!right) return s.ok() ? Moved::kCorrupt : Moved::kReadFailed;
+  if (o.segment != victim || o.offset != offset) return true;
+  if (!right) return false;
   OpenTarget(length);
   const auto tag_bytes = static_cast<uint32_t>(sealer_.tag_bytes());
   table_.Unlink(object, tag_bytes);
   Append(target_, object, content);
   stored_live_ -= length + tag_bytes;
   cleaned_bytes_.fetch_add(length + tag_bytes, std::memory_order_relaxed);
-  return Moved::kYes;
+  return true;
 }
 
 // In one segment, or also in a second one, where everything fits.
@@ -162,7 +160,8 @@ uint32_t SegmentLog::PickVictim() {
   for (uint32_t seen = 1; seen < end; ++seen) {
     if (++victim_cursor_ >= end) victim_cursor_ = 1;
     const Segment& s = table_.segment(victim_cursor_);
-    if (s.state == SegmentState::kWritten && !s.corrupt &&
+    // An empty one is only waiting for somebody who reads it.
+    if (s.state == SegmentState::kWritten && !s.unreadable && s.first != 0 &&
         s.live_bytes + kLeastGarbage <= kExtentBytes &&
         (best == 0 || s.live_bytes < table_.segment(best).live_bytes)) {
       best = victim_cursor_;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <thread>
 
 #include "device/segment_log_test_support.h"
 
@@ -169,6 +170,56 @@ TEST_P(SegmentFault, TheCleanerLeavesWrongBytesRecognisable) {
   std::map<int, unsigned> after = GetAll();
   EXPECT_EQ(after[-1], 0u);
   EXPECT_EQ(after[EBADMSG], before[EBADMSG]);
+}
+
+// ---- the cleaner's
+
+TEST_P(SegmentFault, OneUnreadableSegmentDoesNotStopTheCleaner) {
+  Open(16);
+  uint64_t count = 0;
+  while (Put(count).ok()) ++count;
+  // Three of four go; of the first segment a few more, so it is the cheapest.
+  uint64_t freed = 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    if (i % 4 == 3 && (i >= 40 || i <= 4)) continue;
+    Drop(i);
+    ++freed;
+  }
+  storage_->bad_extent = 0;
+  MustPut(5000, freed / 2);
+  EXPECT_GT(storage_->failures, 0u);
+  EXPECT_LE(storage_->failures, 2u) << "tried again and again";
+  storage_->bad_extent = -1;
+  ExpectAllRight();
+}
+
+TEST_P(SegmentFault, AWriterDoesNotSpinForAReaderOfTheSegmentThatWasCleaned) {
+  Open(16);
+  uint64_t count = 0;
+  while (Put(count).ok()) ++count;
+  for (uint64_t i = 0; i < 45; ++i) {
+    if (i != 10) Drop(i);
+  }
+  std::atomic<bool> reading{false};
+  std::atomic<bool> go_on{false};
+  const std::thread::id writer = std::this_thread::get_id();
+  storage_->during_read = [&] {
+    if (std::this_thread::get_id() == writer) return;
+    reading = true;
+    while (!go_on) std::this_thread::yield();
+  };
+  std::thread reader([&] { EXPECT_EQ(Get(10), 0); });
+  while (!reading) std::this_thread::yield();
+  const uint64_t before = storage_->refused;
+  // Room comes with the reader's end; until then it is an error, and soon.
+  const Status s = Put(9000);
+  EXPECT_TRUE(s.ok() || s.error() == ENOSPC);
+  EXPECT_LT(storage_->refused - before, 100u);
+  go_on = true;
+  reader.join();
+  storage_->during_read = nullptr;
+  MustPut(9001, 5);
+  ExpectAllRight();
 }
 
 }  // namespace

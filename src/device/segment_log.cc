@@ -111,6 +111,10 @@ void SegmentLog::WaitForTurn() {
 
 void SegmentLog::EndTurn() {
   busy_ = false;
+  TellWaiters();
+}
+
+void SegmentLog::TellWaiters() {
   turns_.fetch_add(1, std::memory_order_relaxed);
   os::FutexWake(&turns_, INT32_MAX);
 }
@@ -228,9 +232,10 @@ Status SegmentLog::ChildAfterFork() {
   written_bytes_.store(0, std::memory_order_relaxed);
   cleaned_bytes_.store(0, std::memory_order_relaxed);
   corrupt_reads_.store(0, std::memory_order_relaxed);
-  Status s = storage_->ChildAfterFork();
-  if (s.ok()) s = sealer_.ChildAfterFork();
-  can_write_ = s.ok();
+  const Status storage = storage_->ChildAfterFork();
+  // Also without room: the page of the ancestors' keys has to be locked again.
+  const Status sealer = sealer_.ChildAfterFork();
+  can_write_ = storage.ok() && sealer.ok();
   if (!can_write_) return Status::Error(ENOSPC);
   if (!sealer_.encrypts()) return kOk;
   for (const uint32_t segment : buffers_) {

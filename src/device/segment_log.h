@@ -56,8 +56,6 @@ class SegmentLog final : public Device {
   void Destroy() override;
 
  private:
-  enum class Moved { kYes, kReadFailed, kCorrupt };
-
   // Coming in.
   bool HasRoom(uint32_t segment, size_t bytes) UZSWAP_REQUIRES(mutex_);
   Result<ObjectId> AppendNew(std::span<const std::byte> content)
@@ -71,6 +69,7 @@ class SegmentLog final : public Device {
   void Close(uint32_t& segment) UZSWAP_REQUIRES(mutex_);
   void WaitForTurn() UZSWAP_REQUIRES(mutex_);
   void EndTurn() UZSWAP_REQUIRES(mutex_);
+  void TellWaiters();
 
   // Going out; the first six with the turn. They let the lock go for a while.
   Status WriteFull() UZSWAP_REQUIRES(mutex_);
@@ -78,7 +77,7 @@ class SegmentLog final : public Device {
   void CloseHoles() UZSWAP_REQUIRES(mutex_);
   bool Clean() UZSWAP_REQUIRES(mutex_);
   bool Empty(uint32_t victim) UZSWAP_REQUIRES(mutex_);
-  Moved Move(uint32_t victim, uint32_t object) UZSWAP_REQUIRES(mutex_);
+  bool Move(uint32_t victim, uint32_t object) UZSWAP_REQUIRES(mutex_);
   uint32_t NextFull() UZSWAP_REQUIRES(mutex_);
   uint32_t PickVictim() UZSWAP_REQUIRES(mutex_);
   bool RoomToMove(uint32_t bytes) UZSWAP_REQUIRES(mutex_);

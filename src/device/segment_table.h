@@ -44,7 +44,7 @@ struct Segment {
   SegmentState state;
   uint8_t buffer;  // unless written
   uint8_t key;
-  bool corrupt;  // an object in it could not be verified: nothing is moved
+  bool unreadable;  // an object in it could not be moved, nor will others be
 };
 
 // Not locked: the log does that.

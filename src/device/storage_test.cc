@@ -354,6 +354,19 @@ TEST(FileStorage, FileSizeLimitIsAFullDeviceNotASignal) {
   EXPECT_TRUE(Succeeded(child));
 }
 
+TEST(FileStorage, AFileSizeLimitThatIsLoweredLaterIsAFullDeviceToo) {
+  TempDirectory directory;
+  const pid_t child = fork();
+  if (child == 0) {
+    Storage* storage = MustOpen(directory, 10);
+    for (uint64_t i = 0; i < 3; ++i) MustWrite(storage, i);
+    const rlimit limit{3 * kExtentBytes, 3 * kExtentBytes};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    _exit(storage->Write(Pattern(9)).error() == ENOSPC ? 0 : 1);
+  }
+  EXPECT_TRUE(Succeeded(child));
+}
+
 TEST(FileStorage, FileStaysNearItsMostExtentsInUse) {
   TempDirectory directory;
   Storage* storage = MustOpen(directory, 100000);

@@ -59,20 +59,20 @@ unsigned Zswap::Impl::ClaimSome(PageCount wanted, PageCount& visits,
 
 // ENOENT: the entry went away first, nothing was lost. Other errors: the page
 // stays in the pool, where the LRU has already queued it again. A device that
-// is full is not asked again. All claims end here.
+// refused one is not asked for the rest. All claims end here.
 void Zswap::Impl::WriteGroup(std::span<Leaving> group,
                              const PageBuffers::Holder& holder) {
-  bool full = false;
+  bool refused = false;
   for (unsigned i = 0; i < group.size(); ++i) {
     Leaving& leaving = group[i];
     const Claimed& from = leaving.claimed;
     ObjectId object;
-    if (full) leaving.status = Status::Error(ENOENT);
+    if (refused) leaving.status = Status::Error(ENOENT);
     if (leaving.status.ok()) {
       // The claim keeps the entry, and the entry its pool.
       pools[from.pool].Copy(from.handle, from.length, holder.page(i));
       leaving.status = WriteToDevice(holder.page(i).first(from.length), object);
-      full = leaving.status.error() == ENOSPC;
+      refused = !leaving.status.ok();
     }
     if (leaving.status.ok()) {
       HookBeforeFinish(leaving.victim.slot);

@@ -13,8 +13,9 @@ namespace uzswap {
 // One store that meets a full pool writes back at most this many pages, so that
 // no store takes unbounded time.
 inline constexpr PageCount kWritebackBatch = 32;
-// Failures after which one run ends (MAX_RECLAIM_RETRIES).
-inline constexpr unsigned kMaxWritebackFailures = 16;
+// Failures after which one run ends (MAX_RECLAIM_RETRIES, which is 16; each may
+// be a disk's timeout, and a thread of the program waits for all of them).
+inline constexpr unsigned kMaxWritebackFailures = 4;
 
 // After a run that ended because the device would take nothing, the next 1, 3,
 // 7 … 255 stores do not try: else each would copy a page for nothing.

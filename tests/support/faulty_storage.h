@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -29,17 +30,21 @@ class FaultyStorage final : public Storage {
   std::atomic<int> write_error{0};  // of each write, with nothing written
   std::atomic<int> short_error{0};  // of each write, with a half written
   std::atomic<int> read_error{0};
-  std::atomic<bool> vanished{false};  // everything fails from now on
+  std::atomic<int64_t> bad_extent{-1};  // reads of this one fail
+  std::atomic<bool> vanished{false};    // everything fails from now on
   std::atomic<unsigned> delay_us{0};
   std::atomic<bool> child_has_no_room{false};
 
   std::atomic<uint64_t> writes{0};  // that succeeded
   std::atomic<uint64_t> reads{0};
   std::atomic<uint64_t> failures{0};
+  std::atomic<uint64_t> refused{0};  // writes, for there was no room
   std::atomic<bool> destroyed{false};
   // Runs in each write, before anything is written; may be null.
   void (*during_write)(void* argument) = nullptr;
   void* during_write_argument = nullptr;
+  // Runs in each read, before anything is read.
+  std::function<void()> during_read;
 
   // Calls f with the bytes of each extent in use.
   template <typename F>
@@ -60,7 +65,10 @@ class FaultyStorage final : public Storage {
     if (vanished) return Fail(EIO);
     if (write_error != 0) return Fail(write_error);
     const std::lock_guard lock(mutex_);
-    if (!can_write_ || extents_.size() >= size_) return Status::Error(ENOSPC);
+    if (!can_write_ || extents_.size() >= size_) {
+      ++refused;
+      return Status::Error(ENOSPC);
+    }
     uint64_t number = first_free_;
     while (extents_.contains(number)) ++number;
     if (short_error != 0) {
@@ -79,6 +87,8 @@ class FaultyStorage final : public Storage {
     std::fill(second.begin(), second.end(), std::byte{0xee});
     if (vanished) return Fail(EIO);
     if (read_error != 0) return Fail(read_error);
+    if (static_cast<int64_t>(extent) == bad_extent) return Fail(EIO);
+    if (during_read) during_read();
     const std::lock_guard lock(mutex_);
     const Bytes& bytes = extents_.at(static_cast<uint64_t>(extent));
     if (offset + first.size() + second.size() > bytes.size()) return Fail(EIO);
