@@ -245,9 +245,11 @@ struct uzswap_class {
 UZSWAP_API int uzswap_get_classes(struct uzswap_class* classes,
                                   unsigned capacity);
 
+#define UZSWAP_DESCRIPTORS 72 /* most that are held at a time */
 /* The descriptors uzswap holds, for hiding them from the program. Returns how
  * many were put into fds (at most capacity). All are at or above 900 unless
- * RLIMIT_NOFILE is lower. */
+ * RLIMIT_NOFILE is lower. They change at a fork, and when a file of the backing
+ * store is not needed any more. Not to be called in a handler. */
 UZSWAP_API size_t uzswap_descriptors(int* fds, size_t capacity);
 
 #ifdef __cplusplus

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <uzswap/uzswap.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "api/instance.h"
@@ -254,12 +255,18 @@ void uzswap_get_stats(struct uzswap_stats* stats) {
   stats->device_cleaned_bytes = z.device.cleaned_bytes;
 }
 
+static_assert(uzswap::Pager::kMaxDescriptors + uzswap::kMaxDeviceDescriptors <=
+              UZSWAP_DESCRIPTORS);
+
 size_t uzswap_descriptors(int* fds, size_t capacity) {
   const Instance* i = GetInstance();
   if (i == nullptr) return 0;
+  // Not SignalsBlocked: who hides them asks with a lock of its own held.
+  const uint64_t mask = uzswap::os::BlockSignals();
   size_t n = i->pager.Descriptors(fds, capacity);
   if (i->device != nullptr) {
     n += i->device->Descriptors(fds + n, capacity - n);
   }
-  return n;
+  uzswap::os::RestoreSignals(mask);
+  return std::min(n, capacity);
 }

@@ -15,6 +15,9 @@ namespace uzswap {
 
 enum class ObjectId : uint64_t {};
 
+// Most that a device holds: the files of 64 generations and their directory.
+inline constexpr size_t kMaxDeviceDescriptors = 65;
+
 struct DeviceStats {
   ByteCount written_bytes;  // to the storage, so far; of this process
   ByteCount cleaned_bytes;  // moved by the cleaner, so far
@@ -43,6 +46,8 @@ class Device {
   // Writes the file descriptors in use to fds (at most `capacity`) and returns
   // how many there are. They are close-on-exec and as high as the process may
   // have them (from 900 on), out of the way of the program's own numbers.
+  // At most kMaxDeviceDescriptors. OwnDescriptorsChange() is called before each
+  // change.
   virtual size_t Descriptors(int* fds, size_t capacity) = 0;
 
   // Fork. Prepare is called with no operation in flight. Afterwards both

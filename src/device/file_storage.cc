@@ -16,8 +16,10 @@
 
 #include "base/mutex.h"
 #include "base/os.h"
+#include "base/own_descriptors.h"
 #include "device/backing_file.h"
 #include "device/block_map.h"
+#include "device/device.h"
 #include "device/storage.h"
 
 namespace uzswap {
@@ -26,6 +28,7 @@ namespace {
 constinit LockClass file_storage_class{"file storage"};
 
 constexpr unsigned kGenerations = 64;
+static_assert(kGenerations + 1 <= kMaxDeviceDescriptors);  // the directory
 // A process that forks often leaves the other half to its children.
 constexpr unsigned kGenerationsForParent = 32;
 constexpr unsigned kNone = kGenerations;
@@ -182,12 +185,14 @@ Status FileStorage::StartGeneration(int fd) {
 }
 
 Status FileStorage::StartUnlinkedGeneration() {
+  OwnDescriptorsChange();
   const Result<int> fd = backing_file::OpenUnlinked(directory_);
   if (!fd.ok()) return fd.status();
   return StartGeneration(fd.value());
 }
 
 void FileStorage::CloseGeneration(unsigned number) {
+  OwnDescriptorsChange();
   os::Close(generations_[number].fd);
   generations_[number].fd = -1;
   generations_[number].blocks.Release();

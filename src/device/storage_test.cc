@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/own_descriptors.h"
 #include "device/backing_file.h"
 #include "device/device_test_support.h"
 
@@ -402,6 +403,25 @@ TEST(FileStorage, FrozenFileIsClosedWithItsLastExtent) {
   storage->Free(b);
   EXPECT_EQ(Descriptors(storage).size(), 2u);
   storage->CheckInvariants();
+  storage->Destroy();
+}
+
+TEST(FileStorage, EveryChangeOfItsDescriptorsIsAnEpoch) {
+  TempDirectory directory;
+  Storage* storage = MustOpen(directory, 100);
+  const Extent a = MustWrite(storage, 1);
+  const uint32_t before = own_descriptors_epoch.load();
+  ASSERT_TRUE(Succeeded(Fork(storage, [&](Status) {
+    return own_descriptors_epoch.load() != before;
+  })));
+  const uint32_t forked = own_descriptors_epoch.load();
+  EXPECT_NE(forked, before);
+  const Extent b = MustWrite(storage, 2);
+  EXPECT_TRUE(Holds(storage, a, 1));
+  storage->Free(b);
+  EXPECT_EQ(own_descriptors_epoch.load(), forked);
+  storage->Free(a);
+  EXPECT_NE(own_descriptors_epoch.load(), forked);
   storage->Destroy();
 }
 

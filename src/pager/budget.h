@@ -104,6 +104,7 @@ class Budget {
     peak_without_.store(0, std::memory_order_relaxed);
   }
   size_t Descriptors(int* fds, size_t capacity) const;
+  static constexpr size_t MaxDescriptors() { return kFiles + 1; }
   // Anonymous and shared-memory pages of the process now.
   PageCount MeasureRss();
   // Pages that are in zswap only.

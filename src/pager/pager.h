@@ -83,6 +83,7 @@ class Pager {
 
   void FillStats(uzswap_stats* stats);
   size_t Descriptors(int* fds, size_t capacity) const;
+  static constexpr size_t kMaxDescriptors = Budget::MaxDescriptors() + 1;
   // Takes the map lock exclusively and dies at the first broken invariant, here
   // or in the engine.
   void CheckInvariants();

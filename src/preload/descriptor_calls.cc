@@ -4,34 +4,49 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <sys/syscall.h>
+#include <uzswap/uzswap.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <climits>
+#include <span>
 
 #include "base/check.h"
+#include "base/mutex.h"
 #include "base/os.h"
+#include "base/own_descriptors.h"
 #include "preload/handlers.h"
 #include "preload/pager_ops.h"
 
 namespace uzswap::preload {
 namespace {
 
-constexpr size_t kPagerMax = 24;
+constexpr size_t kPagerMax = UZSWAP_DESCRIPTORS;
 constexpr size_t kOwnMax = 8;
 constexpr int kNone = -1;
 
 // Slots hold a descriptor or kNone; `lowest` is the least of them (INT_MAX:
-// none), so that most calls are decided by one comparison. Written by one
-// thread, read by all without a lock; a reader that sees a mixture treats a
-// descriptor as hidden a moment too long or too short.
+// none), so that most calls are decided by one comparison. Written under
+// hidden_mutex, read without a lock: a descriptor that stays hidden keeps its
+// slot, so that no reader misses it, and `epoch` comes last, so that whoever
+// finds it current finds the descriptors too.
 struct Hidden {
+  std::atomic<uint32_t> epoch{0};  // of own_descriptors_epoch
   std::atomic<int> lowest{INT_MAX};
   std::atomic<int> pager[kPagerMax];  // stored + 1, so that 0 is "none"
   std::atomic<int> own[kOwnMax];
 };
 constinit Hidden hidden;
+constinit LockClass hidden_class{"hidden descriptors"};
+constinit Mutex hidden_mutex{hidden_class};  // taken with signals blocked only
+
+void RefreshIfChanged() {
+  if (hidden.epoch.load(std::memory_order_acquire) !=
+      own_descriptors_epoch.load(std::memory_order_acquire)) [[unlikely]] {
+    RefreshDescriptors();
+  }
+}
 
 int At(size_t i) {
   const auto& slot =
@@ -40,6 +55,7 @@ int At(size_t i) {
 }
 
 bool IsHidden(uint64_t descriptor) {
+  RefreshIfChanged();
   const auto fd = static_cast<int>(descriptor);  // the kernel looks at an int
   if (fd < hidden.lowest.load(std::memory_order_relaxed)) return false;
   for (size_t i = 0; i < kPagerMax + kOwnMax; ++i) {
@@ -60,13 +76,33 @@ unsigned NextHidden(unsigned first) {
   return next;
 }
 
-void FindLowest() {
+void FindLowest() UZSWAP_REQUIRES(hidden_mutex) {
   const unsigned lowest = NextHidden(0);
   hidden.lowest.store(lowest == UINT_MAX ? INT_MAX : static_cast<int>(lowest),
                       std::memory_order_relaxed);
 }
 
+void HideInsteadOf(std::span<const int> fds) UZSWAP_REQUIRES(hidden_mutex) {
+  for (auto& slot : hidden.pager) {
+    const int fd = slot.load(std::memory_order_relaxed) - 1;
+    if (std::find(fds.begin(), fds.end(), fd) == fds.end()) {
+      slot.store(0, std::memory_order_relaxed);
+    }
+  }
+  for (const int fd : fds) {
+    std::atomic<int>* place = nullptr;
+    for (auto& slot : hidden.pager) {
+      const int held = slot.load(std::memory_order_relaxed) - 1;
+      if (held == fd || (held == kNone && place == nullptr)) place = &slot;
+      if (held == fd) break;
+    }
+    place->store(fd + 1, std::memory_order_relaxed);
+  }
+  FindLowest();
+}
+
 int64_t CloseRange(const SyscallFrame& frame) {
+  RefreshIfChanged();
   auto first = static_cast<unsigned>(frame.rdi);
   const auto last = static_cast<unsigned>(frame.rsi);
   auto flags = static_cast<unsigned>(frame.rdx);
@@ -154,26 +190,41 @@ bool DescriptorCall(const SyscallFrame& frame, int64_t* result) {
 }
 
 void RefreshDescriptors() {
-  int fds[kPagerMax];
-  const size_t count = kPager.descriptors(fds, kPagerMax);
-  CHECK(count <= kPagerMax);
-  for (size_t i = 0; i < kPagerMax; ++i) {
-    hidden.pager[i].store(i < count ? fds[i] + 1 : 0,
-                          std::memory_order_relaxed);
+  const uint64_t mask = os::BlockSignals();
+  {
+    ScopedLock lock(hidden_mutex);
+    // Read first: a change after this is one to look for again.
+    const uint32_t epoch =
+        own_descriptors_epoch.load(std::memory_order_acquire);
+    int fds[kPagerMax];
+    const size_t count = kPager.descriptors(fds, kPagerMax);
+    CHECK(count <= kPagerMax);
+    HideInsteadOf({fds, count});
+    hidden.epoch.store(epoch, std::memory_order_release);
   }
-  FindLowest();
+  os::RestoreSignals(mask);
+}
+
+void RefreshDescriptorsInChild() {
+  hidden_mutex.ResetInChild();
+  RefreshDescriptors();
 }
 
 void HideDescriptor(int fd) {
   CHECK(fd >= 0);
-  size_t i = 0;
-  while (i < kOwnMax && hidden.own[i].load(std::memory_order_relaxed) != 0) {
-    if (hidden.own[i].load(std::memory_order_relaxed) == fd + 1) return;
-    ++i;
+  const uint64_t mask = os::BlockSignals();
+  {
+    ScopedLock lock(hidden_mutex);
+    size_t i = 0;
+    while (i < kOwnMax && At(kPagerMax + i) != kNone &&
+           At(kPagerMax + i) != fd) {
+      ++i;
+    }
+    CHECK(i < kOwnMax);
+    hidden.own[i].store(fd + 1, std::memory_order_relaxed);
+    FindLowest();
   }
-  CHECK(i < kOwnMax);
-  hidden.own[i].store(fd + 1, std::memory_order_relaxed);
-  FindLowest();
+  os::RestoreSignals(mask);
 }
 
 }  // namespace uzswap::preload

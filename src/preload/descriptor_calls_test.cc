@@ -5,7 +5,10 @@
 #include <linux/close_range.h>
 #include <sys/wait.h>
 
+#include <thread>
+
 #include "base/os.h"
+#include "base/own_descriptors.h"
 #include "preload/fake_pager_test_support.h"
 
 namespace uzswap::preload {
@@ -123,6 +126,51 @@ TEST_F(DescriptorCallTest, TheListIsReadAgainAfterAFork) {
   EXPECT_FALSE(Taken(Call(SYS_close, 900)));
   EXPECT_EQ(Do(Call(SYS_close, 901)), -EBADF);
   EXPECT_EQ(Do(Call(SYS_close, 905)), -EBADF);
+}
+
+TEST_F(DescriptorCallTest, AChangeIsSeenByTheNextCall) {
+  OwnDescriptorsChange();
+  // One is given back; another is lower than any before.
+  fake.descriptors = {899, 902};
+  EXPECT_EQ(Do(Call(SYS_close, 899)), -EBADF);
+  EXPECT_EQ(Do(Call(SYS_close, 902)), -EBADF);
+  EXPECT_FALSE(Taken(Call(SYS_close, 900)));
+  OwnDescriptorsChange();
+  fake.descriptors = {902, 910};
+  EXPECT_EQ(Do(Call(SYS_close_range, 898, 910, 0)), 0);
+  EXPECT_EQ(Open(), "....o..o....o");
+  OwnDescriptorsChange();
+  fake.descriptors = {902};
+  EXPECT_FALSE(Taken(Call(SYS_read, 910)));
+}
+
+TEST_F(DescriptorCallTest, AsManyAsThereCanBeAreHidden) {
+  fake.descriptors.clear();
+  for (int i = 0; i < UZSWAP_DESCRIPTORS; ++i) {
+    fake.descriptors.push_back(2000 + i);
+  }
+  RefreshDescriptors();
+  for (const int fd : fake.descriptors) {
+    EXPECT_EQ(Do(Call(SYS_close, fd)), -EBADF) << fd;
+  }
+  EXPECT_FALSE(Taken(Call(SYS_close, 2000 + UZSWAP_DESCRIPTORS)));
+}
+
+TEST_F(DescriptorCallTest, WhatStaysHiddenIsNeverMissed) {
+  std::atomic<bool> done{false};
+  std::thread changes([&done] {
+    while (!done.load()) {
+      for (const auto& list : {std::vector<int>{902, 900}, {899, 902}, {902}}) {
+        fake.descriptors = list;
+        RefreshDescriptors();
+      }
+    }
+  });
+  int missed = 0;
+  for (int i = 0; i < 200000; ++i) missed += !Taken(Call(SYS_close, 902));
+  done.store(true);
+  changes.join();
+  EXPECT_EQ(missed, 0);
 }
 
 TEST_F(DescriptorCallTest, AsynchronousIoIsRefused) {

@@ -21,9 +21,11 @@ bool MemoryCall(const SyscallFrame& frame, int64_t* result);
 // (EBADF). io_uring_*, io_*: memory in flight there is pinned by nobody, so
 // they are refused with ENOSYS.
 bool DescriptorCall(const SyscallFrame& frame, int64_t* result);
-// Reads the pager's descriptors again: at start, and in the child of a fork.
-// Not to be called by two threads at once.
+// Reads the engine's descriptors again. Called at start; later DescriptorCall
+// does so itself whenever they have changed (base/own_descriptors.h).
 void RefreshDescriptors();
+// As RefreshDescriptors, in the child of a fork: its pager has new ones.
+void RefreshDescriptorsInChild();
 // Makes a descriptor of preload's own invisible too, for ever. At most 8.
 void HideDescriptor(int fd);
 

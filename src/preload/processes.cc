@@ -124,7 +124,7 @@ void CutLooseInChild() {
     Log(line);
     os::Exit(125);
   }
-  RefreshDescriptors();
+  RefreshDescriptorsInChild();
   ForkReport();
   ForkControl();
   StartChaos();

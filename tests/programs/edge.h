@@ -48,6 +48,25 @@ static inline size_t Wrong(const void* from, size_t bytes, uint64_t seed) {
   return wrong;
 }
 
+// The next word of noise: the patterns above compress, this stays as large as
+// it is and so gets to the backing store. seed is not 0.
+static inline uint64_t Noise(uint64_t* seed) {
+  *seed ^= *seed << 13;
+  *seed ^= *seed >> 7;
+  return *seed ^= *seed << 17;
+}
+
+static inline void FillNoise(uint64_t* words, size_t bytes, uint64_t seed) {
+  for (size_t i = 0; i < bytes / 8; ++i) words[i] = Noise(&seed);
+}
+
+static inline size_t WrongNoise(const uint64_t* words, size_t bytes,
+                                uint64_t seed) {
+  size_t wrong = 0;
+  for (size_t i = 0; i < bytes / 8; ++i) wrong += words[i] != Noise(&seed);
+  return wrong;
+}
+
 static inline void* Map(size_t bytes) {
   void* at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
