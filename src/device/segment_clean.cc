@@ -104,14 +104,17 @@ bool SegmentLog::Empty(uint32_t victim) {
   for (;;) {
     const uint32_t object = table_.segment(victim).first;
     if (object == 0) return true;
-    if (Move(victim, object)) continue;
+    const Moved moved = Move(victim, object);
+    if (moved == Moved::kYes) continue;
+    table_.segment(victim).corrupt = moved == Moved::kCorrupt;
     table_.segment(victim).unreadable = true;
+    any_unreadable_ = true;
     return false;
   }
 }
 
-// False: it cannot be read. True also if the object was freed meanwhile.
-bool SegmentLog::Move(uint32_t victim, uint32_t object) {
+// Yes also if the object was freed meanwhile.
+SegmentLog::Moved SegmentLog::Move(uint32_t victim, uint32_t object) {
   const Segment segment = table_.segment(victim);
   const uint32_t offset = table_.object(object).offset;
   const size_t length = table_.object(object).length;
@@ -124,15 +127,15 @@ bool SegmentLog::Move(uint32_t victim, uint32_t object) {
       s.ok() && sealer_.Open(StampOf(segment, offset), content, tag);
   mutex_.Lock();
   const Object& o = table_.object(object);
-  if (o.segment != victim || o.offset != offset) return true;
-  if (!right) return false;
+  if (o.segment != victim || o.offset != offset) return Moved::kYes;
+  if (!right) return s.ok() ? Moved::kCorrupt : Moved::kReadFailed;
   OpenTarget(length);
   const auto tag_bytes = static_cast<uint32_t>(sealer_.tag_bytes());
   table_.Unlink(object, tag_bytes);
   Append(target_, object, content);
   stored_live_ -= length + tag_bytes;
   cleaned_bytes_.fetch_add(length + tag_bytes, std::memory_order_relaxed);
-  return true;
+  return Moved::kYes;
 }
 
 // In one segment, or also in a second one, where everything fits.
@@ -153,7 +156,8 @@ void SegmentLog::OpenTarget(size_t bytes) {
 }
 
 // The one with the fewest live bytes of the next kWindow; of more, if none of
-// those will do. 0: none has enough holes.
+// those will do. 0: none has enough holes; those that could not be read get
+// another chance then, for that may have passed.
 uint32_t SegmentLog::PickVictim() {
   const uint32_t end = table_.segment_end();
   uint32_t best = 0;
@@ -168,7 +172,13 @@ uint32_t SegmentLog::PickVictim() {
     }
     if (best != 0 && seen % kWindow == 0) break;
   }
-  return best;
+  if (best != 0 || !any_unreadable_) return best;
+  any_unreadable_ = false;
+  for (uint32_t i = 1; i < end; ++i) {
+    Segment& s = table_.segment(i);
+    s.unreadable = s.corrupt;
+  }
+  return PickVictim();
 }
 
 }  // namespace uzswap

@@ -56,6 +56,8 @@ class SegmentLog final : public Device {
   void Destroy() override;
 
  private:
+  enum class Moved { kYes, kReadFailed, kCorrupt };
+
   // Coming in.
   bool HasRoom(uint32_t segment, size_t bytes) UZSWAP_REQUIRES(mutex_);
   Result<ObjectId> AppendNew(std::span<const std::byte> content)
@@ -77,7 +79,7 @@ class SegmentLog final : public Device {
   void CloseHoles() UZSWAP_REQUIRES(mutex_);
   bool Clean() UZSWAP_REQUIRES(mutex_);
   bool Empty(uint32_t victim) UZSWAP_REQUIRES(mutex_);
-  bool Move(uint32_t victim, uint32_t object) UZSWAP_REQUIRES(mutex_);
+  Moved Move(uint32_t victim, uint32_t object) UZSWAP_REQUIRES(mutex_);
   uint32_t NextFull() UZSWAP_REQUIRES(mutex_);
   uint32_t PickVictim() UZSWAP_REQUIRES(mutex_);
   bool RoomToMove(uint32_t bytes) UZSWAP_REQUIRES(mutex_);
@@ -111,8 +113,9 @@ class SegmentLog final : public Device {
   ByteCount live_bytes_ UZSWAP_GUARDED_BY(mutex_) = 0;  // everywhere
   bool can_write_ UZSWAP_GUARDED_BY(mutex_) = true;
   bool stuck_ UZSWAP_GUARDED_BY(mutex_) = false;  // the last turn failed
-  bool busy_ UZSWAP_GUARDED_BY(mutex_) = false;   // somebody has the turn
-  std::byte* scratch_ = nullptr;                  // of who has the turn: a page
+  bool any_unreadable_ UZSWAP_GUARDED_BY(mutex_) = false;  // to be forgiven
+  bool busy_ UZSWAP_GUARDED_BY(mutex_) = false;  // somebody has the turn
+  std::byte* scratch_ = nullptr;                 // of who has the turn: a page
 
   std::atomic<uint32_t> turns_{0};  // futex: changes when a turn ends
   std::atomic<uint64_t> objects_{0};

@@ -44,7 +44,8 @@ struct Segment {
   SegmentState state;
   uint8_t buffer;  // unless written
   uint8_t key;
-  bool unreadable;  // an object in it could not be moved, nor will others be
+  bool unreadable;  // an object in it was not to be had: nothing is moved
+  bool corrupt;     // ... and never will be, for its bytes are wrong
 };
 
 // Not locked: the log does that.
