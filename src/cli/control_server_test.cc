@@ -221,7 +221,8 @@ TEST_F(ControlChannel, ManyWaitingClientsAreAllServedInTheEnd) {
 TEST_F(ControlChannel, ASlowReaderDoesNotHoldUpAnybody) {
   for (int i = 0; i < 400; ++i) run.Add(i + 1);  // an answer of a megabyte
   Serve();
-  // Not optimised and under a sanitizer, one answer takes a quarter of a second.
+  // Not optimised and under a sanitizer, one answer takes a quarter of a
+  // second.
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
   constexpr int kSlow = 8;
 #else
