@@ -15,7 +15,7 @@ target_compile_definitions(uzswap_cli_lib PUBLIC
 target_include_directories(uzswap_cli_lib SYSTEM PUBLIC
   ${CLI11_INCLUDE} ${NLOHMANN_INCLUDE})
 target_link_libraries(uzswap_cli_lib PUBLIC ${CMAKE_DL_LIBS})
-if(UZSWAP_DEBUG)
+if(UZSWAP_DEBUG AND NOT UZSWAP_SANITIZE STREQUAL "thread")
   # As for the tests; most of it are two large headers.
   target_compile_options(uzswap_cli_lib PRIVATE -O0)
 endif()

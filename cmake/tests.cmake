@@ -29,7 +29,7 @@ target_compile_definitions(uzswap_test_flags INTERFACE
 # Tests break locking rules on purpose.
 target_compile_options(uzswap_test_flags INTERFACE
   $<$<CXX_COMPILER_ID:Clang>:-Wno-thread-safety>)
-if(UZSWAP_DEBUG)
+if(UZSWAP_DEBUG AND NOT UZSWAP_SANITIZE STREQUAL "thread")
   # Optimising them takes longer than running them. The engine is optimised.
   target_compile_options(uzswap_test_flags INTERFACE -O0)
 endif()
