@@ -22,8 +22,7 @@
 namespace uzswap::preload {
 namespace {
 
-constexpr size_t kPagerMax = UZSWAP_DESCRIPTORS;
-constexpr size_t kOwnMax = 8;
+constexpr size_t kMost = UZSWAP_DESCRIPTORS;
 constexpr int kNone = -1;
 
 // Slots hold a descriptor or kNone; `lowest` is the least of them (INT_MAX:
@@ -34,8 +33,7 @@ constexpr int kNone = -1;
 struct Hidden {
   std::atomic<uint32_t> epoch{0};  // of own_descriptors_epoch
   std::atomic<int> lowest{INT_MAX};
-  std::atomic<int> pager[kPagerMax];  // stored + 1, so that 0 is "none"
-  std::atomic<int> own[kOwnMax];
+  std::atomic<int> slot[kMost];  // stored + 1, so that 0 is "none"
 };
 constinit Hidden hidden;
 constinit LockClass hidden_class{"hidden descriptors"};
@@ -49,16 +47,14 @@ void RefreshIfChanged() {
 }
 
 int At(size_t i) {
-  const auto& slot =
-      i < kPagerMax ? hidden.pager[i] : hidden.own[i - kPagerMax];
-  return slot.load(std::memory_order_relaxed) - 1;
+  return hidden.slot[i].load(std::memory_order_relaxed) - 1;
 }
 
 bool IsHidden(uint64_t descriptor) {
   RefreshIfChanged();
   const auto fd = static_cast<int>(descriptor);  // the kernel looks at an int
   if (fd < hidden.lowest.load(std::memory_order_relaxed)) return false;
-  for (size_t i = 0; i < kPagerMax + kOwnMax; ++i) {
+  for (size_t i = 0; i < kMost; ++i) {
     if (At(i) == fd) return true;
   }
   return false;
@@ -67,7 +63,7 @@ bool IsHidden(uint64_t descriptor) {
 // The lowest hidden descriptor at or above `first`; UINT_MAX: none.
 unsigned NextHidden(unsigned first) {
   unsigned next = UINT_MAX;
-  for (size_t i = 0; i < kPagerMax + kOwnMax; ++i) {
+  for (size_t i = 0; i < kMost; ++i) {
     const int fd = At(i);
     if (fd != kNone && static_cast<unsigned>(fd) >= first) {
       next = std::min(next, static_cast<unsigned>(fd));
@@ -83,7 +79,7 @@ void FindLowest() UZSWAP_REQUIRES(hidden_mutex) {
 }
 
 void HideInsteadOf(std::span<const int> fds) UZSWAP_REQUIRES(hidden_mutex) {
-  for (auto& slot : hidden.pager) {
+  for (auto& slot : hidden.slot) {
     const int fd = slot.load(std::memory_order_relaxed) - 1;
     if (std::find(fds.begin(), fds.end(), fd) == fds.end()) {
       slot.store(0, std::memory_order_relaxed);
@@ -91,7 +87,7 @@ void HideInsteadOf(std::span<const int> fds) UZSWAP_REQUIRES(hidden_mutex) {
   }
   for (const int fd : fds) {
     std::atomic<int>* place = nullptr;
-    for (auto& slot : hidden.pager) {
+    for (auto& slot : hidden.slot) {
       const int held = slot.load(std::memory_order_relaxed) - 1;
       if (held == fd || (held == kNone && place == nullptr)) place = &slot;
       if (held == fd) break;
@@ -196,9 +192,9 @@ void RefreshDescriptors() {
     // Read first: a change after this is one to look for again.
     const uint32_t epoch =
         own_descriptors_epoch.load(std::memory_order_acquire);
-    int fds[kPagerMax];
-    const size_t count = kPager.descriptors(fds, kPagerMax);
-    CHECK(count <= kPagerMax);
+    int fds[kMost];
+    const size_t count = kPager.descriptors(fds, kMost);
+    CHECK(count <= kMost);
     HideInsteadOf({fds, count});
     hidden.epoch.store(epoch, std::memory_order_release);
   }
@@ -208,23 +204,6 @@ void RefreshDescriptors() {
 void RefreshDescriptorsInChild() {
   hidden_mutex.ResetInChild();
   RefreshDescriptors();
-}
-
-void HideDescriptor(int fd) {
-  CHECK(fd >= 0);
-  const uint64_t mask = os::BlockSignals();
-  {
-    ScopedLock lock(hidden_mutex);
-    size_t i = 0;
-    while (i < kOwnMax && At(kPagerMax + i) != kNone &&
-           At(kPagerMax + i) != fd) {
-      ++i;
-    }
-    CHECK(i < kOwnMax);
-    hidden.own[i].store(fd + 1, std::memory_order_relaxed);
-    FindLowest();
-  }
-  os::RestoreSignals(mask);
 }
 
 }  // namespace uzswap::preload

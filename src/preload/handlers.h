@@ -26,8 +26,6 @@ bool DescriptorCall(const SyscallFrame& frame, int64_t* result);
 void RefreshDescriptors();
 // As RefreshDescriptors, in the child of a fork: its pager has new ones.
 void RefreshDescriptorsInChild();
-// Makes a descriptor of preload's own invisible too, for ever. At most 8.
-void HideDescriptor(int fd);
 
 }  // namespace uzswap::preload
 
