@@ -51,7 +51,8 @@ settings=(
   accept_threshold_percent=50 "max_pool_percent=5 shrinker_enabled=N"
   accept_threshold_percent=95 "shrinker_enabled=Y max_pool_percent=50"
   "max_pool_percent=1 accept_threshold_percent=100" max_pool_percent=90
-  "shrinker_enabled=N accept_threshold_percent=90"
+  "shrinker_enabled=N accept_threshold_percent=90" "memory=$((limit * 3 / 4))M"
+  "memory=$((limit * 2))M" "memory=${limit}M"
 )
 
 # change PID FOLDER: until there is nothing to change any more.

@@ -38,7 +38,8 @@ ONLY_IN = {
     "linux/userfaultfd.h": ["src/pager/", "src/cli/preflight.cc"],
     "dlfcn.h": ["src/compress/registry.cc", "src/cli/layout.cc",
                 "src/preload/"],
-    "linux/futex.h": ["src/base/os.cc", "src/preload/"],
+    "linux/futex.h": ["src/base/os.cc", "src/preload/",
+                      "src/cli/tree_limits.cc"],
 }
 
 # Made by the build.

@@ -12,9 +12,10 @@
 
 #include <stdint.h>
 
+#include "uzswap/tree.h"
 #include "uzswap/uzswap.h"
 
-#define UZSWAP_REPORT_MAGIC 0x33505253575a55ull /* "UZWSRP3" */
+#define UZSWAP_REPORT_MAGIC 0x34505253575a55ull /* "UZWSRP4" */
 #define UZSWAP_REPORT_RECORDS 512
 
 enum uzswap_record_state {
@@ -86,6 +87,7 @@ struct uzswap_report {
   uint32_t reserved;
   struct uzswap_control control;
   struct uzswap_class_table classes;
+  struct uzswap_tree tree;
   struct uzswap_record record[UZSWAP_REPORT_RECORDS];
 };
 

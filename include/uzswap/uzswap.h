@@ -26,6 +26,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct uzswap_tree; /* uzswap/tree.h */
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -54,11 +56,15 @@ struct uzswap_config {
   enum uzswap_evict_method evict;
   unsigned no_encrypt; /* not 0: what is written to `backing` can be read by
                           whoever can read the disk; it is only checked */
+  struct uzswap_tree* tree; /* the limit is shared with who else uses this
+                               table, and what it says counts; NULL: a table
+                               of this process's own with memory_limit */
 };
 
 /* Names and meaning: src/zswap/counters.def and src/pager/counters.def. */
 struct uzswap_stats {
-  uint64_t memory_limit;
+  uint64_t memory_limit;   /* of all processes that share it */
+  uint64_t memory_granted; /* now, to this one */
   /* now, in bytes */
   uint64_t resident_bytes;   /* managed pages in memory */
   uint64_t staged_bytes;     /* on their way out, still in memory */
@@ -174,6 +180,17 @@ UZSWAP_API int uzswap_child_after_fork(void);
 /* Evicts every unpinned page that it can; returns how many went. For tests
  * (chaos) and for MADV_PAGEOUT. */
 UZSWAP_API size_t uzswap_evict_all(void);
+
+/* The table of the limit in use, whose limits may be changed at any time; NULL:
+ * uzswap is not open. */
+UZSWAP_API struct uzswap_tree* uzswap_get_tree(void);
+/* Gives up this process's part of a shared limit, before it becomes another
+ * program or ends, and takes it again, when that has failed. */
+UZSWAP_API void uzswap_leave_tree(void);
+UZSWAP_API void uzswap_join_tree(void);
+/* To be called by each thread that ends before its process does: a thread of
+ * uzswap's own must not keep a process alive. */
+UZSWAP_API void uzswap_thread_ends(void);
 
 UZSWAP_API void uzswap_get_stats(struct uzswap_stats* stats);
 

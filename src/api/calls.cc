@@ -195,8 +195,29 @@ void uzswap_forbid_threads(void) {
   SignalsBlocked blocked;
   Instance* i = GetInstance();
   if (i == nullptr) return;
+  i->pager.StopKeeper(/*for_ever=*/true);
   i->zswap->ForbidThreads();
   i->zswap->FlushWork();
+}
+
+uzswap_tree* uzswap_get_tree(void) {
+  Instance* i = GetInstance();
+  return i == nullptr ? nullptr : &i->pager.tree().tree();
+}
+
+void uzswap_leave_tree(void) {
+  uzswap::SignalsBlocked blocked;
+  if (Instance* i = GetInstance(); i != nullptr) i->pager.LeaveTree();
+}
+
+void uzswap_join_tree(void) {
+  uzswap::SignalsBlocked blocked;
+  if (Instance* i = GetInstance(); i != nullptr) i->pager.JoinTree();
+}
+
+void uzswap_thread_ends(void) {
+  uzswap::SignalsBlocked blocked;
+  if (Instance* i = GetInstance(); i != nullptr) i->pager.ThreadEnds();
 }
 
 size_t uzswap_evict_all(void) {

@@ -220,7 +220,8 @@ Status Assemble(const uzswap_config& config, const Why& why, Instance* opened) {
   if (config.plugin_dir != nullptr) registry::LoadAll(config.plugin_dir);
   registry::Seal();
   TakeRecordedParameters(config, opened);
-  opened->pager.Start(config.memory_limit / kPageSize, opened->zswap);
+  opened->pager.Start(config.memory_limit / kPageSize, config.tree,
+                      opened->zswap);
   return kOk;
 }
 

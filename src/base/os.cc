@@ -114,12 +114,20 @@ Status Drop(void* address, size_t bytes) {
       SYS_madvise, Raw(address), static_cast<int64_t>(bytes), MADV_DONTNEED));
 }
 
-Status FutexWait(const void* word, uint32_t expected, int64_t timeout_ns) {
+namespace {
+
+Status WaitFor(int operation, const void* word, uint32_t expected,
+               int64_t timeout_ns) {
   timespec timeout{.tv_sec = timeout_ns / 1000000000,
                    .tv_nsec = timeout_ns % 1000000000};
-  return Status::FromReturn(Syscall(SYS_futex, Raw(word), FUTEX_WAIT_PRIVATE,
-                                    expected,
+  return Status::FromReturn(Syscall(SYS_futex, Raw(word), operation, expected,
                                     timeout_ns < 0 ? 0 : Raw(&timeout)));
+}
+
+}  // namespace
+
+Status FutexWait(const void* word, uint32_t expected, int64_t timeout_ns) {
+  return WaitFor(FUTEX_WAIT_PRIVATE, word, expected, timeout_ns);
 }
 
 void FutexWake(const void* word, int count) {
@@ -130,9 +138,9 @@ void FutexWakeShared(const void* word, int count) {
   (void)Syscall(SYS_futex, Raw(word), FUTEX_WAKE, count);
 }
 
-Status FutexWaitShared(const void* word, uint32_t expected) {
-  return Status::FromReturn(
-      Syscall(SYS_futex, Raw(word), FUTEX_WAIT, expected, 0));
+Status FutexWaitShared(const void* word, uint32_t expected,
+                       int64_t timeout_ns) {
+  return WaitFor(FUTEX_WAIT, word, expected, timeout_ns);
 }
 
 Status PRead(int fd, void* to, size_t bytes, uint64_t offset) {

@@ -45,9 +45,10 @@ Status Drop(void* address, size_t bytes);
 // EAGAIN (value differed) and EINTR are returned, callers loop.
 Status FutexWait(const void* word, uint32_t expected, int64_t timeout_ns);
 void FutexWake(const void* word, int count);
-// The same, for ever, for a word that the kernel clears when a thread ends
-// (CLONE_CHILD_CLEARTID): it wakes in the way of words shared by processes.
-Status FutexWaitShared(const void* word, uint32_t expected);
+// The same for a word that several processes share, or that the kernel clears
+// when a thread ends (CLONE_CHILD_CLEARTID).
+Status FutexWaitShared(const void* word, uint32_t expected,
+                       int64_t timeout_ns = -1);
 void FutexWakeShared(const void* word, int count);
 
 // Whole transfers: short counts are continued, EINTR retried. A read that

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "cli/size.h"
+#include "cli/tree_limits.h"
 
 namespace uzswap::cli {
 namespace {
@@ -26,6 +27,15 @@ bool ParseAssignment(const std::string& text, ControlRequest* request,
     return false;
   }
   const std::string name = text.substr(0, equals);
+  if (IsLimit(name)) {
+    LimitAssignment limit{name, text.substr(equals + 1), 0};
+    if (const Check c = ParseLimit(name, limit.text, &limit.value)) {
+      *why = c->sentence;
+      return false;
+    }
+    request->limits.push_back(limit);
+    return true;
+  }
   const std::optional<unsigned> parameter = FindParameter(name);
   if (!parameter) {
     *why = "there is no parameter '" + name + "'; there are " +
@@ -65,6 +75,9 @@ std::optional<unsigned> FindParameter(const std::string& name) {
 
 std::string AllParameterNames() {
   std::string all;
+  for (const char* name : kLimitNames) {
+    all += (all.empty() ? "" : ", ") + std::string(name);
+  }
   for (const char* name : kParameterNames) {
     all += (all.empty() ? "" : ", ") + std::string(name);
   }
@@ -121,6 +134,10 @@ std::string FormatRequest(const ControlRequest& request) {
   for (const Assignment& a : request.assignments) {
     line +=
         separator + std::string(kParameterNames[a.parameter]) + "=" + a.value;
+    separator = '\t';
+  }
+  for (const LimitAssignment& limit : request.limits) {
+    line += separator + limit.name + "=" + limit.text;
     separator = '\t';
   }
   return line + "\n";

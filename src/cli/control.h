@@ -41,7 +41,7 @@ inline constexpr unsigned kMaxWaitMs = 60'000;
 
 // Position in kParameterNames.
 std::optional<unsigned> FindParameter(const std::string& name);
-// "compressor, zpool, ..."
+// Those of all processes together included: "memory, ..., compressor, ..."
 std::string AllParameterNames();
 
 struct Assignment {
@@ -49,11 +49,19 @@ struct Assignment {
   std::string value;
 };
 
+// Of a limit (tree_limits.h), as the table holds it.
+struct LimitAssignment {
+  std::string name;
+  std::string text;
+  uint64_t value;
+};
+
 struct ControlRequest {
   bool set = false;
   pid_t classes_of = 0;  // not 0: only its classes
   unsigned wait_ms = 0;
   std::vector<Assignment> assignments;
+  std::vector<LimitAssignment> limits;
 };
 
 // A line without its '\n'. False: not a request; *why says what is wrong.

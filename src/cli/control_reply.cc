@@ -80,7 +80,7 @@ std::string ErrorReply(const std::string& why) {
 
 std::string MakeReply(const ControlInfo& info, const ControlRequest& request,
                       uint32_t sequence, const std::vector<uint32_t>& sequences,
-                      ControlBoard* board) {
+                      ControlBoard* board, const TreeLimits& limits) {
   const std::vector<uzswap_record> processes = board->Processes();
   Json results = Json::array();
   for (size_t i = 0; i < request.assignments.size(); ++i) {
@@ -92,9 +92,21 @@ std::string MakeReply(const ControlInfo& info, const ControlRequest& request,
     }
     results.push_back(std::move(result.json));
   }
+  for (const LimitAssignment& limit : request.limits) {
+    results.push_back({{"name", limit.name},
+                       {"value", limit.text},
+                       {"withdrawn", false},
+                       {"processes", Json::array()}});
+  }
   Json json;
   json["supervisor"] = info.supervisor;
   json["program"] = info.program;
+  for (const char* name : kLimitNames) {
+    json["limits"][name] = limits.Value(name);
+  }
+  json["memory_used"] = limits.used_bytes();
+  json["memory_peak"] = limits.peak_bytes();
+  json["times_full"] = limits.times_full();
   json["requested"] = Json::object();
   for (unsigned i = 0; i < UZSWAP_PARAMETERS; ++i) {
     if (board->SequenceOf(i) == 0) continue;

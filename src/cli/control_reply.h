@@ -3,6 +3,9 @@
 //
 //   supervisor  process id of `uzswap run`
 //   program     what it was asked to run
+//   limits      {NAME: VALUE} of those of all processes together
+//   memory_used, memory_peak   of all processes together, in bytes
+//   times_full  that no room could be made
 //   requested   {NAME: VALUE} of what was set since the start
 //   processes   [{pid, program, asleep, compressors, parameters: {NAME: VALUE},
 //               stats: {...}}], the managed ones; asleep: the figures are those
@@ -30,6 +33,7 @@
 
 #include "cli/control.h"
 #include "cli/control_board.h"
+#include "cli/tree_limits.h"
 
 namespace uzswap::cli {
 
@@ -46,7 +50,7 @@ std::string ErrorReply(const std::string& why);
 // nobody could take.
 std::string MakeReply(const ControlInfo& info, const ControlRequest& request,
                       uint32_t sequence, const std::vector<uint32_t>& sequences,
-                      ControlBoard* board);
+                      ControlBoard* board, const TreeLimits& limits);
 
 // Which process is meant by `pid`: that one, or, if it is not a managed
 // process, the only one there is. Otherwise *why says what to do.

@@ -29,7 +29,9 @@ constexpr milliseconds kFull{100};
 
 ControlServer::ControlServer(uzswap_report* report, ControlInfo info,
                              std::function<bool(pid_t)> is_alive)
-    : info_(std::move(info)), board_(report, std::move(is_alive)) {}
+    : info_(std::move(info)),
+      board_(report, is_alive),
+      limits_(&report->tree, is_alive) {}
 
 ControlServer::~ControlServer() { Close(); }
 
@@ -68,24 +70,23 @@ std::vector<int> ControlServer::Descriptors() const {
 }
 
 int ControlServer::timeout_ms() const {
-  if (epoll_ < 0) return -1;
+  if (epoll_ < 0) return limits_.timeout_ms();
   const Clock::time_point now = Clock::now();
-  Clock::duration least = Clock::duration::max();
-  if (!listening_) least = kFull;
+  Clock::duration least = milliseconds(limits_.timeout_ms());
+  if (!listening_) least = std::min<Clock::duration>(least, kFull);
   for (const Client& client : clients_) {
     if (client.state == State::kWaiting)
       least = std::min<Clock::duration>(least, kLook);
     least = std::min(least, client.deadline - now);
   }
-  if (least == Clock::duration::max()) return -1;
   const auto ms = std::chrono::ceil<milliseconds>(least).count();
   return static_cast<int>(std::max<decltype(ms)>(ms, 0));
 }
 
 void ControlServer::Step() {
-  if (epoll_ < 0) return;
   try {
-    StepOrThrow();
+    limits_.Step();
+    if (epoll_ >= 0) StepOrThrow();
   } catch (const std::exception&) {
     // No memory. The program matters more than its parameters.
     Close();
@@ -225,6 +226,9 @@ void ControlServer::Begin(Client* client, const std::string& line) {
     return Reply(client, ErrorReply(why));
   }
   if (client->request.classes_of != 0) return BeginClasses(client);
+  for (const LimitAssignment& limit : client->request.limits) {
+    limits_.Set(limit.name, limit.value);
+  }
   client->sequence = board_.Ask(client->request.assignments);
   const auto count = static_cast<uint32_t>(client->request.assignments.size());
   for (uint32_t i = 0; i < count; ++i) {
@@ -267,7 +271,10 @@ void ControlServer::LookForClasses(Client* client) {
 
 void ControlServer::Look(Client* client) {
   if (client->request.classes_of != 0) return LookForClasses(client);
-  if (Clock::now() < client->deadline) {
+  // Limits need nobody's consent.
+  const bool waits =
+      !client->request.assignments.empty() || !client->request.set;
+  if (waits && Clock::now() < client->deadline) {
     const std::vector<uzswap_record> processes = board_.Processes();
     const bool pending = std::any_of(
         processes.begin(), processes.end(),
@@ -275,7 +282,7 @@ void ControlServer::Look(Client* client) {
     if (pending) return;
   }
   Reply(client, MakeReply(info_, client->request, client->sequence,
-                          client->sequences, &board_));
+                          client->sequences, &board_, limits_));
 }
 
 size_t ControlServer::ReplyBytes() const {

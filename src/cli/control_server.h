@@ -17,6 +17,7 @@
 #include "cli/control_board.h"
 #include "cli/control_reply.h"
 #include "cli/fail.h"
+#include "cli/tree_limits.h"
 
 namespace uzswap::cli {
 
@@ -44,6 +45,7 @@ class ControlServer {
   void Step();
 
   ControlBoard& board() { return board_; }
+  TreeLimits& limits() { return limits_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -81,6 +83,7 @@ class ControlServer {
 
   const ControlInfo info_;
   ControlBoard board_;
+  TreeLimits limits_;
   int listener_ = -1;
   int epoll_ = -1;
   bool listening_ = false;     // epoll tells about new clients

@@ -257,7 +257,7 @@ TEST_F(ControlChannel, AClientKilledAtAnyMomentLeavesNoTrace) {
   ExpectAlive();
 }
 
-TEST_F(ControlChannel, NothingToDoCostsNothing) {
+TEST_F(ControlChannel, NothingToDoCostsOneLookASecond) {
   Serve();
   ExpectAlive();
   usleep(100'000);
@@ -265,7 +265,8 @@ TEST_F(ControlChannel, NothingToDoCostsNothing) {
   usleep(500'000);
   EXPECT_LE(steps - before, 15);  // the thread's own 50 ms
   Stop();
-  EXPECT_EQ(server->timeout_ms(), -1);
+  server->Step();
+  EXPECT_GT(server->timeout_ms(), 100);
 }
 
 TEST_F(ControlChannel, AnotherUserIsRefused) {
@@ -318,7 +319,6 @@ TEST_F(ControlChannel, ANameThatIsTakenIsAFailureAndNothingElse) {
   ASSERT_TRUE(failure);
   EXPECT_NE(failure->sentence.find("uzswap-"), std::string::npos);
   EXPECT_EQ(second.fd(), -1);
-  EXPECT_EQ(second.timeout_ms(), -1);
   EXPECT_TRUE(second.Descriptors().empty());
   second.Step();
 }

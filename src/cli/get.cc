@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/control_client.h"
 #include "cli/size.h"
+#include "cli/tree_limits.h"
 
 namespace uzswap::cli {
 namespace {
@@ -42,6 +43,7 @@ std::string ValueOf(const Json& process, const std::string& name) {
 
 // One value if all agree, else one for each process.
 std::string Value(const Json& reply, const std::string& name) {
+  if (IsLimit(name)) return reply["limits"][name].get<std::string>();
   std::set<std::string> values;
   std::string each;
   for (const Json& process : reply["processes"]) {
@@ -77,9 +79,9 @@ std::string Process(const Json& process) {
   std::string text = Title(process);
   if (process["asleep"].get<bool>()) text += ", asleep: as it last reported";
   text += "\n";
-  text +=
-      Line("in memory", FormatSize(Stat(process, "resident_bytes")) + " of " +
-                            FormatSize(Stat(process, "memory_limit")));
+  text += Line("in memory", FormatSize(Stat(process, "resident_bytes")) +
+                                "; may have " +
+                                FormatSize(Stat(process, "memory_granted")));
   text += Line("pool", Pool(process));
   // More than one: after a switch, until the old ones are empty.
   if (Stat(process, "pool_switches") > 0) {
@@ -101,6 +103,10 @@ std::string Everything(const Json& reply) {
       reply["program"].get<std::string>() + " under uzswap run (" +
       std::to_string(reply["supervisor"].get<int>()) + "), " +
       FormatCount(count) + (count == 1 ? " process\n" : " processes\n");
+  text += Line("in use", FormatSize(reply["memory_used"].get<uint64_t>()) +
+                             ", at most " +
+                             FormatSize(reply["memory_peak"].get<uint64_t>()));
+  for (const char* name : kLimitNames) text += Line(name, Value(reply, name));
   for (const char* name : kParameterNames) {
     text += Line(name, Value(reply, name));
   }
@@ -137,7 +143,8 @@ Check ClassesText(const Json& reply, std::string* text) {
 Check Get(const Words& words) {
   pid_t pid = 0;
   if (Check c = ParsePid(words.pid, &pid)) return c;
-  if (!words.name.empty() && !FindParameter(words.name)) {
+  if (!words.name.empty() && !FindParameter(words.name) &&
+      !IsLimit(words.name)) {
     return Failure{"there is no parameter '" + words.name + "'; there are " +
                    AllParameterNames()};
   }

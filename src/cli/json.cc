@@ -62,6 +62,9 @@ Json RecordJson(const uzswap_record& record) {
 
 Json SettingsJson(const Options& options) {
   return {{"memory", options.memory},
+          {"soft_memory", options.soft_memory},
+          {"process_memory", options.process_memory},
+          {"on_full", options.on_full},
           {"compressor", options.compressor},
           {"zpool", options.zpool},
           {"max_pool_percent", options.max_pool_percent},
@@ -105,6 +108,7 @@ std::string ToJson(const RunResult& run) {
   json["exit_status"] = killed ? Json() : Json(WEXITSTATUS(run.wait_status));
   json["signal"] = killed ? Json(WTERMSIG(run.wait_status)) : Json();
   json["seconds"] = run.seconds;
+  json["memory_peak"] = run.memory_peak;
   json["settings"] = SettingsJson(run.options);
   json["compressors_used"] = CompressorsUsed(run.records);
   json["totals"] = StatsJson(Totals(run.records));

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "cli/size.h"
+#include "cli/tree_limits.h"
 
 namespace uzswap::cli {
 namespace {
@@ -48,7 +49,7 @@ Check CheckZpool(const std::string& text) {
 Check CheckMemory(const std::string& text, uint64_t* memory) {
   if (text.empty()) {
     return Failure{
-        "run needs --memory SIZE, the memory each process may have; for "
+        "run needs --memory SIZE, the memory that it may have; for "
         "example --memory 512M"};
   }
   const auto bytes = ParseSize(text);
@@ -61,6 +62,30 @@ Check CheckMemory(const std::string& text, uint64_t* memory) {
                    FormatSize(kMinimumMemory)};
   }
   *memory = *bytes & ~uint64_t{4095};
+  return {};
+}
+
+// Those that need not be given, and can be changed later under the same name.
+Check CheckLimits(const OptionTexts& texts, Options* options) {
+  uint64_t value = 0;
+  const auto check = [&value](const char* name, const std::string& text) {
+    value = 0;
+    return text.empty() ? Check{} : ParseLimit(name, text, &value);
+  };
+  const auto option = [](Check c, const char* name) {
+    const std::string sentence = c->sentence;
+    return Failure{name + sentence.substr(sentence.find(' '))};
+  };
+  if (Check c = check("soft_memory", texts.soft_memory)) {
+    return option(c, "--soft-memory");
+  }
+  options->soft_memory = value * 4096;
+  if (Check c = check("process_memory", texts.process_memory)) {
+    return option(c, "--process-memory");
+  }
+  options->process_memory = value * 4096;
+  if (Check c = check("on_full", texts.on_full)) return option(c, "--on-full");
+  options->on_full = static_cast<uint32_t>(value);
   return {};
 }
 
@@ -107,7 +132,15 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
         ->type_name(std::string(text.substr(0, colon)));
   };
   add("-m,--memory", &texts->memory, "UZSWAP_MEMORY",
-      "SIZE: memory that each process may have, all\nincluded (512M, 1.5G)");
+      "SIZE: memory that the program and all that it starts\nmay have "
+      "together, all included (512M, 1.5G)");
+  add("--process-memory", &texts->process_memory, "UZSWAP_PROCESS_MEMORY",
+      "SIZE: memory that each single process may have");
+  add("--soft-memory", &texts->soft_memory, "UZSWAP_SOFT_MEMORY",
+      "SIZE: above it memory is given back in the\nbackground");
+  add("--on-full", &texts->on_full, "UZSWAP_ON_FULL",
+      "exceed|wait|kill: what happens when memory and\nbacking store are full: "
+      "the limit is exceeded\n(default), the program waits, or is killed");
   add("-c,--compressor", &texts->compressor, "UZSWAP_COMPRESSOR",
       "NAME: lz4 (default), zstd, deflate ...;\nsee `uzswap list`");
   add("--zpool", &texts->zpool, "UZSWAP_ZPOOL",
@@ -172,6 +205,7 @@ void SplitCommand(const CLI::App& run, const std::vector<std::string>& all,
 
 Check CheckOptions(const OptionTexts& texts, Options* options) {
   if (Check c = CheckMemory(texts.memory, &options->memory)) return c;
+  if (Check c = CheckLimits(texts, options)) return c;
   if (Check c = CheckZpool(texts.zpool)) return c;
   if (Check c = CheckPercent("--max-pool-percent", texts.max_pool_percent,
                              &options->max_pool_percent)) {

@@ -24,6 +24,9 @@ inline constexpr const char* kZpools[] = {"zsmalloc", "zbud", "z3fold"};
 // As written, before any check.
 struct OptionTexts {
   std::string memory;
+  std::string soft_memory;
+  std::string process_memory;
+  std::string on_full = "exceed";
   std::string compressor = "lz4";
   std::string zpool = "zsmalloc";
   std::string max_pool_percent;
@@ -38,7 +41,10 @@ struct OptionTexts {
 };
 
 struct Options {
-  uint64_t memory = 0;  // bytes
+  uint64_t memory = 0;          // bytes, of all processes together
+  uint64_t soft_memory = 0;     // bytes; 0: none
+  uint64_t process_memory = 0;  // bytes, of each; 0: none
+  uint32_t on_full = 0;         // enum uzswap_on_full
   std::string compressor;
   std::string zpool;
   unsigned max_pool_percent = 0;          // 0: the engine's default

@@ -101,6 +101,10 @@ Job MakeJob(const Options& options, const Layout& layout,
   set("LD_PRELOAD", PreloadList(layout.preload));
   set("UZSWAP_REPORT", report.path());
   set("UZSWAP_MEMORY", std::to_string(options.memory));
+  for (const char* name :
+       {"UZSWAP_PROCESS_MEMORY", "UZSWAP_SOFT_MEMORY", "UZSWAP_ON_FULL"}) {
+    set(name, "");  // they are in the report
+  }
   set("UZSWAP_COMPRESSOR", options.compressor);
   set("UZSWAP_ZPOOL", options.zpool);
   set("UZSWAP_MAX_POOL_PERCENT", std::to_string(options.max_pool_percent));
@@ -149,6 +153,7 @@ Check Run(Options* options) {
 
   ControlServer control(report.shared(),
                         {getpid(), BaseName(options->command[0])});
+  control.limits().Start(*options);
   if (const Check c = control.Open(); c && !options->quiet) {
     PrintError(c->sentence);
   }
@@ -166,6 +171,7 @@ Check Run(Options* options) {
   run.options = *options;
   run.program = BaseName(options->command[0]);
   run.pid = supervisor.pid();
+  run.memory_peak = control.limits().peak_bytes();
   run.records = report.Records(&run.records_lost);
   Report(run, &json);
   supervisor.EndLike(run.wait_status);

@@ -144,7 +144,7 @@ Check Set(const Words& words) {
   if (words.json) std::printf("%s\n", reply.dump(2).c_str());
   const std::string sleepers = Sleepers(reply);
   if (!sleepers.empty()) PrintError(sleepers);
-  if (reply["processes"].empty()) {
+  if (reply["processes"].empty() && !request.assignments.empty()) {
     PrintError("no managed process runs at the moment; those to come take it");
   }
   const std::vector<std::string> failures = Failures(reply);

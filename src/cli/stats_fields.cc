@@ -11,6 +11,7 @@ namespace {
 
 constexpr StatsField kFields[] = {
     ONE(memory_limit),
+    SUM(memory_granted),
     SUM(resident_bytes),
     SUM(staged_bytes),
     SUM(stored_bytes),

@@ -58,9 +58,9 @@ const uzswap_record& Largest(const std::vector<uzswap_record>& records) {
                            });
 }
 
-std::string Memory(const uzswap_stats& stats) {
-  std::string text = "peak " + FormatSize(stats.peak_bytes) + " of " +
-                     FormatSize(stats.memory_limit) + " allowed";
+std::string Memory(const uzswap_stats& stats, uint64_t limit) {
+  std::string text = "peak " + FormatSize(stats.peak_bytes);
+  if (limit != 0) text += " of " + FormatSize(limit) + " allowed";
   const uint64_t without = std::max(stats.peak_without_bytes, stats.peak_bytes);
   text += "; without uzswap " + FormatSize(without);
   if (without > stats.peak_bytes) {
@@ -256,7 +256,13 @@ std::string Summarize(const RunResult& run) {
                                largest.program + " (" +
                                std::to_string(largest.pid) + ")");
   }
-  lines.Add(processes > 1 ? "its memory" : "memory", Memory(largest.stats));
+  if (processes > 1) {
+    lines.Add("memory", "peak " + FormatSize(run.memory_peak) + " of " +
+                            FormatSize(totals.memory_limit) + " allowed");
+    lines.Add("its memory", Memory(largest.stats, 0));
+  } else {
+    lines.Add("memory", Memory(largest.stats, totals.memory_limit));
+  }
   lines.Add("compressed", Compressed(totals, run));
   if (totals.pages_out > 0) AddTraffic(run, totals, &lines);
   AddWarnings(run, totals, &lines);

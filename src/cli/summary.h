@@ -22,6 +22,7 @@ struct RunResult {
   pid_t pid = 0;        // of the program
   int wait_status = 0;
   double seconds = 0;
+  uint64_t memory_peak = 0;  // of all processes together, in bytes
   std::vector<uzswap_record> records;
   unsigned records_lost = 0;
 

@@ -167,7 +167,9 @@ void Supervisor::WaitForEvent(int signals, ControlServer* control) {
   const sigset_t all = AllSignals();
   siginfo_t info = {};
   if (signals < 0) {  // no descriptor was left: the program alone matters
-    if (sigwaitinfo(&all, &info) > 0) Forward(info);
+    const timespec step{.tv_sec = 0, .tv_nsec = 200000000};
+    if (sigtimedwait(&all, &info, &step) > 0) Forward(info);
+    control->Step();
     return;
   }
   pollfd events[] = {{signals, POLLIN, 0}, {control->fd(), POLLIN, 0}};

@@ -105,11 +105,9 @@ void Budget::FollowThisThread() {
   }
 }
 
-void Budget::Start(PageCount limit, Zswap* zswap) {
-  limit_ = limit;
-  low_ = kMin + std::clamp<PageCount>(limit / 128, 64, 4096);
+void Budget::Start(Zswap* zswap) {
   zswap_ = zswap;
-  told_zswap_.store(limit, std::memory_order_relaxed);
+  tree_.Join(MeasureRss());
   Measure();
 }
 
@@ -159,12 +157,14 @@ void Budget::Measure() {
   const PageCount without = rss + stored;
   RaiseTo(peak_without_, without > engine ? without - engine : 0);
   if (zswap_ == nullptr) return;
+  Publish();
   // The pool's share is of what is left when the unmanaged part has taken its
   // own. Small changes are not worth telling.
+  const PageCount most = limit();
   const PageCount share =
-      std::max(limit_ / 16, limit_ - std::min(limit_, unmanaged()));
+      std::max(most / 16, most - std::min(most, unmanaged()));
   const PageCount told = told_zswap_.load(std::memory_order_relaxed);
-  if (share + limit_ / 64 < told || told + limit_ / 64 < share) {
+  if (share + most / 64 < told || told + most / 64 < share) {
     told_zswap_.store(share, std::memory_order_relaxed);
     zswap_->SetTotalPages(share);
   }
@@ -178,6 +178,23 @@ unsigned Budget::Threads() const {
   }
   // One link for each thread besides "." and "..".
   return info.st_nlink > 2 ? static_cast<unsigned>(info.st_nlink - 2) : 0;
+}
+
+// The main thread, when it has ended, stays as a zombie.
+bool Budget::OnlyOursLeft() const {
+  const unsigned threads = Threads();
+  if (threads != 1 && threads != 2) return false;
+  if (threads == 1) return true;
+  const Result<int> fd = OpenAt(proc_, "self/stat");
+  if (!fd.ok()) return false;
+  char text[256];
+  const Result<size_t> n = os::ReadFile(fd.value(), text, sizeof(text) - 1);
+  os::Close(fd.value());
+  if (!n.ok()) return false;
+  // "pid (name) state": the name may hold anything.
+  size_t at = n.value();
+  while (at > 0 && text[at - 1] != ')') --at;
+  return at + 1 < n.value() && text[at + 1] == 'Z';
 }
 
 size_t Budget::Descriptors(int* fds, size_t capacity) const {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // How much memory may still be taken (rule F8: it is reserved here first).
 //
-//   limit >= resident + staged + engine + unmanaged
+//   limit >= resident + staged + engine + unmanaged - shared
 //
 // resident and staged are counted here, engine is what zswap says, unmanaged is
 // everything else in RssAnon and RssShmem: measured from /proc now and then,
-// minus the first three. Watermarks: a fault may not take the last
+// minus the first three; shared is what relatives of a fork are charged for.
+// The limit is this process's part of one that others may have a part in, too
+// (tree_budget.h). Watermarks: a fault may not take the last
 // `min` pages, because evicting needs room in the pool before it frees frames;
 // below `low` each fault also evicts.
 //
@@ -13,11 +15,13 @@
 #ifndef UZSWAP_PAGER_BUDGET_H_
 #define UZSWAP_PAGER_BUDGET_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
 #include "base/page.h"
 #include "base/status.h"
+#include "pager/tree_budget.h"
 #include "zswap/zswap.h"
 
 namespace uzswap {
@@ -35,19 +39,27 @@ class Budget {
   Status OpenFiles();
   // A descriptor of /proc for openat(2).
   int proc() const { return proc_; }
-  // From here on the engine counts.
-  void Start(PageCount limit, Zswap* zswap);
+  // From here on the engine counts. REQUIRES: tree() is attached.
+  void Start(Zswap* zswap);
 
-  PageCount limit() const { return limit_; }
+  TreeBudget& tree() { return tree_; }
+  PageCount limit() const { return tree_.limit(); }
   PageCount min() const { return kMin; }
-  PageCount low() const { return low_; }
+  PageCount low() const {
+    return kMin + std::clamp<PageCount>(limit() / 128, 64, 4096);
+  }
   // Negative: the limit is exceeded.
   int64_t Free() const {
-    return static_cast<int64_t>(limit_) - static_cast<int64_t>(Used());
+    return static_cast<int64_t>(limit()) - static_cast<int64_t>(Used());
   }
   PageCount Used() const {
-    return resident() + staged() + Engine() + unmanaged();
+    const PageCount all = resident() + staged() + Engine() + unmanaged();
+    return all - std::min(all, tree_.shared());
   }
+  // More of what all processes may have; false: not now.
+  bool Ask(PageCount pages) { return tree_.Ask(Used(), pages); }
+  // After a change that others wait for, or should know of.
+  void Publish() { tree_.Publish(Used()); }
 
   // What evicting needs is left alone.
   bool HasRoomToMigrate() const {
@@ -99,6 +111,9 @@ class Budget {
   }
   // Of the process; 0 if unknown. Exact at the time of the call.
   unsigned Threads() const;
+  // REQUIRES: a thread of ours asks. The program has no thread any more: it has
+  // ended but for us.
+  bool OnlyOursLeft() const;
   void ResetPeaks() {
     peak_.store(0, std::memory_order_relaxed);
     peak_without_.store(0, std::memory_order_relaxed);
@@ -124,8 +139,7 @@ class Budget {
   PageCount MeasureAnonymous();
   void FollowThisThread();
 
-  PageCount limit_ = 0;
-  PageCount low_ = 0;
+  TreeBudget tree_;
   Zswap* zswap_ = nullptr;
   std::atomic<PageCount> resident_{0};
   std::atomic<PageCount> staged_{0};

@@ -41,20 +41,24 @@ Status Pager::HandleFault(uint64_t address, Access access) {
   const Slot slot = SlotOf(address);
   const uint64_t begin = os::Cycles();
   Status result;
-  lockdep::FaultBegin();
-  {
-    ScopedSharedLock lock(core_.map_lock);
-    const PageState state = core_.word(slot).state();
-    if (state == PageState::kResident ||
-        (state == PageState::kClean && access == Access::kRead)) {
-      result = Spurious(slot);
-    } else {
-      ForgetRepeats(slot);
-      result = MakeResident({slot, 0, access});
+  for (;;) {
+    lockdep::FaultBegin();
+    {
+      ScopedSharedLock lock(core_.map_lock);
+      const PageState state = core_.word(slot).state();
+      if (state == PageState::kResident ||
+          (state == PageState::kClean && access == Access::kRead)) {
+        result = Spurious(slot);
+      } else {
+        ForgetRepeats(slot);
+        result = MakeResident({slot, 0, access});
+      }
+      Balance();
     }
-    Balance();
+    lockdep::FaultEnd();
+    if (result.error() != EAGAIN) break;
+    WaitForRoom();
   }
-  lockdep::FaultEnd();
   core_.Count(PagerCounter::faults);
   core_.Count(PagerCounter::fault_cycles, os::Cycles() - begin);
   return result;
@@ -113,7 +117,10 @@ bool Pager::Serve(const Wanted& asked, PageState state, Status* result) {
   const bool evicted = state == PageState::kEvicted;
   const Extent window = Window(slot, state, *range);
   const PageCount wanted = window.end - window.start;
-  Reserve(1);
+  if (!Reserve(1)) {
+    *result = Status::Error(EAGAIN);
+    return true;
+  }
   // What is only likely to be wanted must not cost an eviction.
   PageCount reserved = wanted;
   if (wanted > 1 && !core_.budget.TryReserve(wanted - 1, core_.budget.min())) {

@@ -68,6 +68,7 @@ Status Pager::ChildAfterFork() {
   core_.bounce.ResetInChild();
   prefetcher_.ResetInChild();
   staging_.ResetInChild();
+  keeper_.ResetInChild();
   core_.counters.Reset();
   start_ns_ = os::MonotonicNs();
   start_cycles_ = os::Cycles();
@@ -88,6 +89,7 @@ Status Pager::ChildAfterFork() {
     ClearPins(range.start, range.end);
   }
   core_.budget.ResetPeaks();
+  core_.budget.tree().JoinAsChild(core_.budget.MeasureRss());
   core_.budget.Measure();
   return stored;
 }

@@ -63,20 +63,24 @@ Status Pager::Open(uzswap_evict_method method, const char** what) {
   return kOk;
 }
 
-void Pager::Start(PageCount limit, Zswap* zswap) {
+void Pager::Start(PageCount limit, uzswap_tree* tree, Zswap* zswap) {
   core_.zswap = zswap;
-  core_.budget.Start(limit, zswap);
+  core_.budget.tree().Attach(tree, limit);
+  core_.budget.Start(zswap);
+  keeper_.BindToProcess();
   zswap->SetMigrationRoom(
       [](const void* budget) {
         return static_cast<const Budget*>(budget)->HasRoomToMigrate();
       },
       &core_.budget);
-  staging_target_ = std::clamp<PageCount>(limit / 32, 2 * kBlockPages, 2048);
   start_ns_ = os::MonotonicNs();
   start_cycles_ = os::Cycles();
 }
 
 void Pager::Close() {
+  keeper_.Stop();
+  keeper_.Release();
+  core_.budget.tree().Leave();
   core_.uffd.Close();
   core_.budget.Close();
   core_.words.Release();
@@ -94,7 +98,8 @@ void Pager::FillStats(uzswap_stats* stats) {
   core_.budget.Measure();
   const Budget& budget = core_.budget;
   auto sum = [&](PagerCounter c) { return core_.counters.Sum(c); };
-  stats->memory_limit = budget.limit() * kPageSize;
+  stats->memory_limit = core_.budget.tree().tree().limit * kPageSize;
+  stats->memory_granted = budget.limit() * kPageSize;
   stats->resident_bytes = budget.resident() * kPageSize;
   stats->staged_bytes = budget.staged() * kPageSize;
   stats->unmanaged_bytes = budget.unmanaged() * kPageSize;

@@ -17,6 +17,7 @@
 
 #include "pager/core.h"
 #include "pager/evictor.h"
+#include "pager/keeper.h"
 #include "pager/prefetch.h"
 #include "pager/staging.h"
 
@@ -50,8 +51,9 @@ class Pager {
   // Opens userfaultfd and /proc files and reserves the tables. *what names the
   // step that failed. EOPNOTSUPP: the kernel cannot do what `method` needs.
   Status Open(uzswap_evict_method method, const char** what);
-  // From here on the engine may be called. The limit is in pages.
-  void Start(PageCount limit, Zswap* zswap);
+  // From here on the engine may be called. `tree`: the limit is shared with the
+  // others in it; nullptr: `limit` pages are for this process alone.
+  void Start(PageCount limit, uzswap_tree* tree, Zswap* zswap);
   // REQUIRES: no managed page is in use any more.
   void Close();
   PageCount MeasureRss() { return core_.budget.MeasureRss(); }
@@ -76,6 +78,19 @@ class Pager {
   int64_t Brk(uint64_t new_break);
 
   PageCount EvictAll();
+
+  // This process's limit, and those of the others that share it.
+  TreeBudget& tree() { return core_.budget.tree(); }
+  // The place in the tree is given up (exec, exit), and taken again (the exec
+  // has failed). In between the process goes on with very little.
+  void LeaveTree();
+  void JoinTree();
+  // Before calls that a process with more than the program's threads may not
+  // make: afterwards there is no keeper; `for_ever`: never again.
+  void StopKeeper(bool for_ever);
+  // A thread of the program is about to end: nothing of ours keeps a process
+  // alive that has no other.
+  void ThreadEnds();
 
   void PrepareFork() UZSWAP_ACQUIRE(core_.map_lock);
   void ParentAfterFork() UZSWAP_RELEASE(core_.map_lock);
@@ -132,14 +147,27 @@ class Pager {
   Keep KeepFor(const Wanted& wanted, PageCount window);
 
   // reclaim.cc
-  void Reserve(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  // False: there is no room, and whoever wants it waits (WaitForRoom).
+  bool Reserve(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   bool Reclaim(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   PageCount EvictOne() UZSWAP_REQUIRES_SHARED(core_.map_lock);
   void Balance() UZSWAP_REQUIRES_SHARED(core_.map_lock);
   PageCount EvictPages(uint64_t start, uint64_t end)
       UZSWAP_REQUIRES_SHARED(core_.map_lock);
   bool UseMove();
+  PageCount StagingTarget() const;
   void MeasureAfter(uint64_t bytes);
+
+  // full.cc
+  bool NoRoom(PageCount pages);
+  void WaitForRoom();
+
+  // keep.cc
+  bool WantsKeeper();
+  void EnsureKeeper();
+  bool KeeperStep();
+  void KeepBelow(PageCount most);
+  PageCount SoftShare();
 
   // vm_calls.cc, forget.cc
   Status Adopt(uint64_t start, uint64_t end, uint32_t prot)
@@ -207,13 +235,14 @@ class Pager {
   Staging staging_{core_};
   MoveEvictor move_{core_, staging_, dropper_, wp_};
   Prefetcher prefetcher_;
+  Keeper keeper_;
   uzswap_evict_method method_ = UZSWAP_EVICT_AUTO;
   bool forked_ = false;      // shared frames cannot be moved
   bool thp_always_ = false;  // the kernel would make huge pages unasked
   uint64_t first_break_ = 0;
-  PageCount staging_target_ = 0;
   std::atomic<uint32_t> ticks_{0};  // faults, for what is done now and then
   std::atomic<bool> warned_limit_{false};
+  std::atomic<bool> waiting_told_{false};
   std::atomic<bool> warned_lost_{false};
   std::atomic<uint32_t> lost_logged_{0};
   // Repeated faults on resident pages: slot << 24 | count.

@@ -59,13 +59,25 @@ bool Pager::Pin(uint64_t address, uint64_t bytes) {
       at = NextUnit(at);
       continue;
     }
-    const Slot slot{at++};
-    if (core_.word(slot).TryPin() || !core_.managed.Contains(slot)) continue;
-    ScopedSharedLock lock(core_.map_lock);
+    const Slot slot{at};
+    if (core_.word(slot).TryPin() || !core_.managed.Contains(slot)) {
+      ++at;
+      continue;
+    }
+    Status result;
+    {
+      ScopedSharedLock lock(core_.map_lock);
+      result = MakeResident({slot, 1, Access::kWrite});
+      Balance();
+    }
+    if (result.error() == EAGAIN) {
+      WaitForRoom();
+      continue;
+    }
     // ENOENT: no access, or unmapped meanwhile. EIO: lost. In each case the
     // system call finds out by itself.
-    brought |= MakeResident({slot, 1, Access::kWrite}).ok();
-    Balance();
+    brought |= result.ok();
+    ++at;
   }
   if (brought) core_.Count(PagerCounter::pinned_calls);
   return brought;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Making room: which block leaves next, by which method, and how hard a fault
 // tries before the limit is exceeded (visibly: a counter and one warning).
+#include <algorithm>
+
 #include "base/lockdep.h"
 #include "base/os.h"
 #include "pager/pager.h"
@@ -30,24 +32,20 @@ struct ScopedReclaim {
 }  // namespace
 
 // F8: takes frames from the budget before they are taken from the system.
-void Pager::Reserve(PageCount pages) {
+bool Pager::Reserve(PageCount pages) {
   lockdep::MightReclaim();
-  if (core_.budget.TryReserve(pages, core_.budget.min())) return;
+  Budget& budget = core_.budget;
+  if (budget.TryReserve(pages, budget.min())) return true;
+  if (budget.Ask(pages + budget.low()) &&
+      budget.TryReserve(pages, budget.min())) {
+    return true;
+  }
   const uint64_t begin = os::Cycles();
   const bool made = Reclaim(pages);
   core_.Count(PagerCounter::evict_cycles, os::Cycles() - begin);
-  if (made) return;
-  core_.budget.Measure();
-  if (core_.budget.TryReserve(pages, 0)) return;
-  core_.budget.Take(pages);
-  core_.Count(PagerCounter::limit_exceeded);
-  if (!warned_limit_.exchange(true, std::memory_order_relaxed)) {
-    Line line;
-    line << "the limit of " << core_.budget.limit() * kPageSize
-         << " bytes has to be exceeded: pinned and incompressible pages leave "
-            "no room; give more memory or a backing store";
-    Log(line);
-  }
+  if (made) return true;
+  budget.Measure();
+  return budget.TryReserve(pages, 0) || NoRoom(pages);
 }
 
 bool Pager::Reclaim(PageCount pages) {
@@ -65,7 +63,14 @@ bool Pager::UseMove() {
   if (method_ == UZSWAP_EVICT_WP || forked_ || !core_.uffd.can_move()) {
     return false;
   }
-  return method_ == UZSWAP_EVICT_MOVE || core_.budget.Threads() == 1;
+  const unsigned own = keeper_.running() ? 1 : 0;
+  return method_ == UZSWAP_EVICT_MOVE || core_.budget.Threads() == 1 + own;
+}
+
+// What waits there for a second chance.
+PageCount Pager::StagingTarget() const {
+  return std::clamp<PageCount>(core_.budget.limit() / 32, 2 * kBlockPages,
+                               2048);
 }
 
 // Evicts about one block; returns how many frames became free or staged.
@@ -75,7 +80,7 @@ PageCount Pager::EvictOne() {
   if (const PageCount gone = core_.zswap->Compact(); gone > 0) return gone;
   const bool move = UseMove();
   // What waits in staging is older than anything in the queue.
-  if (core_.budget.staged() > (move ? staging_target_ : 0)) {
+  if (core_.budget.staged() > (move ? StagingTarget() : 0)) {
     const PageCount gone = staging_.CompressOldest();
     if (gone > 0) return gone;
   }
@@ -90,7 +95,7 @@ PageCount Pager::EvictOne() {
     core_.blocks.Return(block);
   }
   // Staging frees nothing by itself.
-  if (gone == 0 || core_.budget.staged() > staging_target_) {
+  if (gone == 0 || core_.budget.staged() > StagingTarget()) {
     gone = staging_.CompressOldest();
   }
   return gone;
@@ -99,11 +104,15 @@ PageCount Pager::EvictOne() {
 // After a fault: the next one shall find frames ready.
 void Pager::Balance() {
   const uint32_t tick = ticks_.fetch_add(1, std::memory_order_relaxed);
+  Budget& budget = core_.budget;
   if (tick % kMeasureEvery == 0) {
-    core_.budget.Measure();
+    budget.Measure();
     core_.zswap->Tend();
+    EnsureKeeper();
   }
-  if (core_.budget.Free() >= static_cast<int64_t>(core_.budget.low())) {
+  const auto low = static_cast<int64_t>(budget.low());
+  if (budget.Free() >= low ||
+      (budget.Ask(budget.low()) && budget.Free() >= low)) {
     core_.zswap->ContinueMigration();
     return;
   }
@@ -113,6 +122,7 @@ void Pager::Balance() {
     if (EvictOne() == 0 || core_.budget.Free() >= 0) break;
   }
   (void)core_.zswap->ShrinkUnderPressure();
+  budget.Publish();
   core_.Count(PagerCounter::evict_cycles, os::Cycles() - begin);
 }
 
@@ -152,7 +162,7 @@ PageCount Pager::EvictAll() {
     Evictor& evictor = UseMove() ? static_cast<Evictor&>(move_) : wp_;
     gone += evictor.Evict(block, ~PageMask{0});
     core_.blocks.Return(block);
-    if (core_.budget.staged() > staging_target_)
+    if (core_.budget.staged() > StagingTarget())
       (void)staging_.CompressOldest();
   }
   ScopedSharedLock lock(core_.map_lock);

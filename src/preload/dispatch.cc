@@ -97,6 +97,17 @@ bool Special(SyscallFrame& frame, int64_t* result) {
       return true;
     case SYS_unshare:
     case SYS_setns:
+    // Credentials are a thread's: ours would keep those of before.
+    case SYS_setuid:
+    case SYS_setgid:
+    case SYS_setreuid:
+    case SYS_setregid:
+    case SYS_setresuid:
+    case SYS_setresgid:
+    case SYS_setgroups:
+    case SYS_setfsuid:
+    case SYS_setfsgid:
+    case SYS_capset:
       *result = WithoutOurThread(frame, /*for_ever=*/false);
       return true;
     case SYS_set_tid_address:

@@ -117,7 +117,10 @@ int64_t Exec(const SyscallFrame& frame) {
     return -copies.error();
   }
   const bool reports = OwnsReport();
-  if (reports) PublishReport(UZSWAP_RECORD_EXECED);
+  if (reports) {
+    PublishReport(UZSWAP_RECORD_EXECED);
+    uzswap_leave_tree();
+  }
   const int64_t r =
       at ? os::Syscall(SYS_execveat, static_cast<int64_t>(frame.rdi),
                        static_cast<int64_t>(path), static_cast<int64_t>(argv),
@@ -125,7 +128,10 @@ int64_t Exec(const SyscallFrame& frame) {
                        static_cast<int64_t>(frame.r8))
          : os::Syscall(SYS_execve, static_cast<int64_t>(path),
                        static_cast<int64_t>(argv), static_cast<int64_t>(envp));
-  if (reports) PublishReport(UZSWAP_RECORD_LIVE);
+  if (reports) {
+    uzswap_join_tree();
+    PublishReport(UZSWAP_RECORD_LIVE);
+  }
   FreeExecCopy(block);
   return r;
 }

@@ -67,6 +67,7 @@ void Start(int argc, char** argv, char** environment) {
   if (settings.config.plugin_dir != nullptr) {
     InitialiseLibc(argc, argv, environment);
   }
+  if (SharedReport() != nullptr) settings.config.tree = &SharedReport()->tree;
   char why[256] = "";
   if (uzswap_open(&settings.config, why, sizeof(why)) != 0) {
     Refuse(settings, why);

@@ -223,6 +223,7 @@ int64_t Clone(const SyscallFrame& frame) {
   ThreadBlock* block = uzswap_tls.block;
   const stack_t off{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
   (void)os::Syscall(SYS_sigaltstack, reinterpret_cast<int64_t>(&off), 0);
+  uzswap_thread_ends();
   if (os::ThreadId() == os::ProcessId()) {
     // The main thread's exit alone: the process goes on, and so does its block
     // (there is one; the report is still to be written by whoever exits last).
@@ -256,7 +257,10 @@ bool ProcessCall(SyscallFrame& frame, int64_t* result) {
     case SYS_exit:
       ExitThread(static_cast<int>(frame.rdi));
     case SYS_exit_group:
-      if (OwnsReport()) PublishReport(UZSWAP_RECORD_ENDED);
+      if (OwnsReport()) {
+        PublishReport(UZSWAP_RECORD_ENDED);
+        uzswap_leave_tree();
+      }
       os::Exit(static_cast<int>(frame.rdi));
     default:
       return false;

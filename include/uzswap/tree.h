@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One memory limit for several processes: a table in memory that they share.
+ * Each has a place in it, which says how many pages it may use (granted) and
+ * how many it uses. Whoever needs more takes what is free, then what others do
+ * not use; then somebody who has more, or needs it less, is made to give way:
+ * its grant is lowered below what it uses, and it evicts. Nobody waits for
+ * that, and nobody is needed for it: any process can be killed at any moment.
+ *
+ * Who writes what: a process its own `used`, `disk` and `pressure`; grants,
+ * whoever holds `lock`; limits and `shared`, `uzswap run`. All are read at any
+ * time, each by one atomic access. The lock holds the id of its owner's
+ * process, so that it can be taken from the dead; it is never waited for long.
+ *
+ * Comes from: memory control groups (memory.max, memory.high), with the
+ * difference that a page is evicted only by the process that it belongs to.
+ */
+#ifndef UZSWAP_TREE_H_
+#define UZSWAP_TREE_H_
+
+#include <stdint.h>
+
+#define UZSWAP_TREE_MEMBERS 1024
+
+enum uzswap_on_full {
+  UZSWAP_ON_FULL_EXCEED = 0, /* the limit is exceeded, and said so */
+  UZSWAP_ON_FULL_WAIT = 1,   /* who needs memory waits until there is some */
+  UZSWAP_ON_FULL_KILL = 2,   /* the process that needs it is killed */
+};
+
+/* Pages everywhere. */
+struct uzswap_member {
+  uint32_t pid;      /* 0: a free place */
+  uint32_t wake;     /* futex: grows when its owner has something to look at */
+  uint64_t granted;  /* what it may use */
+  uint64_t used;     /* what it uses, as it last said */
+  uint64_t disk;     /* what it has on its backing store */
+  uint64_t pressure; /* pages it lacked lately, decayed << 32 | when, in ms */
+  uint64_t shared;   /* part of what it uses that relatives are charged for */
+  uint32_t parent;   /* pid of who forked it; 0: nobody */
+  uint32_t reserved;
+  uint64_t reserved2;
+};
+
+struct uzswap_tree {
+  uint64_t limit;         /* of all together */
+  uint64_t soft_limit;    /* above it memory is given back; 0: none */
+  uint64_t process_limit; /* of each; 0: none */
+  uint64_t disk_limit;    /* of all together on the backing store; 0: none */
+  uint64_t peak;          /* most that all together have used */
+  uint64_t times_full;    /* that no room could be made, under any policy */
+  uint32_t on_full;       /* enum uzswap_on_full */
+  uint32_t pressure;      /* of the system's memory: 0 none … 3 severe */
+  uint32_t capacity;      /* places in member[] */
+  uint32_t members;       /* places that were ever taken */
+  uint32_t lock;          /* 0, or the pid of who holds it */
+  uint32_t looked_ms;     /* when the dead were last looked for */
+  struct uzswap_member member[UZSWAP_TREE_MEMBERS];
+};
+
+#endif /* UZSWAP_TREE_H_ */

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/tree_limits.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <climits>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <utility>
+
+#include "cli/size.h"
+
+namespace uzswap::cli {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr uint64_t kPage = 4096;
+constexpr const char* kPolicies[] = {"exceed", "wait", "kill"};
+// With one process there is little to look after.
+constexpr milliseconds kAlone{1000};
+constexpr milliseconds kTogether{50};
+// Measuring what is shared may take this part of the time, and no more.
+constexpr int kMeasureShare = 20;
+
+template <typename T>
+T Load(const T& field) {
+  return __atomic_load_n(&field, __ATOMIC_RELAXED);
+}
+template <typename T>
+void Store(T& field, T value) {
+  __atomic_store_n(&field, value, __ATOMIC_RELAXED);
+}
+
+uint64_t* FieldOf(uzswap_tree* tree, const std::string& name) {
+  if (name == "memory") return &tree->limit;
+  if (name == "soft_memory") return &tree->soft_limit;
+  if (name == "process_memory") return &tree->process_limit;
+  if (name == "backing_size") return &tree->disk_limit;
+  return nullptr;
+}
+
+std::string SizeText(uint64_t pages) {
+  uint64_t kib = pages * (kPage / 1024);
+  for (const char* unit : {"K", "M", "G"}) {
+    if (kib % 1024 != 0 || *unit == 'G') return std::to_string(kib) + unit;
+    kib /= 1024;
+  }
+  return {};
+}
+
+}  // namespace
+
+bool IsLimit(const std::string& name) {
+  return std::find(std::begin(kLimitNames), std::end(kLimitNames), name) !=
+         std::end(kLimitNames);
+}
+
+std::optional<uint32_t> ParseOnFull(const std::string& text) {
+  for (uint32_t i = 0; i < std::size(kPolicies); ++i) {
+    if (text == kPolicies[i]) return i;
+  }
+  return {};
+}
+
+Check ParseLimit(const std::string& name, const std::string& value,
+                 uint64_t* parsed) {
+  if (name == "on_full") {
+    const auto policy = ParseOnFull(value);
+    if (!policy) {
+      return Failure{"on_full '" + value +
+                     "' is not known; choose one of: exceed, wait, kill"};
+    }
+    *parsed = *policy;
+    return {};
+  }
+  if (name != "memory" && value == "none") {
+    *parsed = 0;
+    return {};
+  }
+  const auto bytes = ParseSize(value);
+  const uint64_t least = name == "backing_size" ? kPage : kMinimumMemory;
+  if (!bytes) {
+    return Failure{name + " '" + value +
+                   "' is not a size; write it like 512M or 1.5G" +
+                   (name == "memory" ? "" : ", or none")};
+  }
+  if (*bytes < least) {
+    return Failure{name + " " + value + " is too little; the minimum is " +
+                   FormatSize(least)};
+  }
+  *parsed = *bytes / kPage;
+  return {};
+}
+
+std::optional<Charge> ReadCharge(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/smaps_rollup");
+  std::string word;
+  uint64_t anonymous = 0;
+  std::optional<uint64_t> proportional;
+  while (file >> word) {
+    uint64_t kib = 0;
+    if (word == "Anonymous:" && file >> kib) anonymous = kib;
+    if (word == "Pss_Anon:" && file >> kib) proportional = kib;
+  }
+  if (!proportional) return {};
+  return Charge{anonymous * 1024 / kPage, *proportional * 1024 / kPage};
+}
+
+TreeLimits::TreeLimits(uzswap_tree* tree, std::function<bool(pid_t)> is_alive,
+                       ReadChargeOf read_charge)
+    : tree_(tree),
+      is_alive_(std::move(is_alive)),
+      read_charge_(std::move(read_charge)),
+      next_(Clock::now()) {}
+
+void TreeLimits::Start(const Options& options) {
+  tree_->limit = options.memory / kPage;
+  tree_->soft_limit = options.soft_memory / kPage;
+  tree_->process_limit = options.process_memory / kPage;
+  tree_->disk_limit = options.backing_size / kPage;
+  tree_->on_full = options.on_full;
+  tree_->capacity = UZSWAP_TREE_MEMBERS;
+}
+
+template <typename F>
+void TreeLimits::ForEach(F f) const {
+  const uint32_t end = std::min<uint32_t>(
+      __atomic_load_n(&tree_->members, __ATOMIC_ACQUIRE), UZSWAP_TREE_MEMBERS);
+  for (uint32_t i = 0; i < end; ++i) {
+    uzswap_member& member = tree_->member[i];
+    if (__atomic_load_n(&member.pid, __ATOMIC_ACQUIRE) != 0) f(member);
+  }
+}
+
+void TreeLimits::Set(const std::string& name, uint64_t value) {
+  if (name == "on_full") {
+    Store(tree_->on_full, static_cast<uint32_t>(value));
+  } else {
+    Store(*FieldOf(tree_, name), value);
+  }
+  WakeAll();
+}
+
+void TreeLimits::WakeAll() {
+  ForEach([](uzswap_member& member) {
+    __atomic_fetch_add(&member.wake, 1, __ATOMIC_RELEASE);
+    syscall(SYS_futex, &member.wake, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  });
+}
+
+std::string TreeLimits::Value(const std::string& name) const {
+  if (name == "on_full") {
+    const uint32_t policy = Load(tree_->on_full);
+    return policy < std::size(kPolicies) ? kPolicies[policy] : "";
+  }
+  const uint64_t pages = Load(*FieldOf(tree_, name));
+  return pages == 0 ? "none" : SizeText(pages);
+}
+
+uint64_t TreeLimits::used_bytes() const {
+  uint64_t pages = 0;
+  ForEach([&](const uzswap_member& member) { pages += Load(member.used); });
+  return pages * kPage;
+}
+
+uint64_t TreeLimits::peak_bytes() const {
+  return std::max(used_bytes(), Load(tree_->peak) * kPage);
+}
+
+uint64_t TreeLimits::times_full() const { return Load(tree_->times_full); }
+
+void TreeLimits::DropDead() {
+  ForEach([this](uzswap_member& member) {
+    uint32_t pid = Load(member.pid);
+    if (is_alive_(static_cast<pid_t>(pid))) return;
+    Store(member.used, uint64_t{0});
+    Store(member.granted, uint64_t{0});
+    // Somebody else may be doing the same.
+    (void)__atomic_compare_exchange_n(&member.pid, &pid, 0, false,
+                                      __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+  });
+}
+
+// Only families are looked at: forked processes and those who forked them.
+void TreeLimits::ChargeShared() {
+  std::map<uint32_t, bool> family;
+  ForEach([&](const uzswap_member& member) {
+    const uint32_t parent = Load(member.parent);
+    if (parent == 0) return;
+    family[parent] = true;
+    family[Load(member.pid)] = true;
+  });
+  ForEach([&](uzswap_member& member) {
+    const uint32_t pid = Load(member.pid);
+    if (!family.contains(pid)) {
+      Store(member.shared, uint64_t{0});
+      return;
+    }
+    const auto charge = read_charge_(static_cast<pid_t>(pid));
+    const bool known = charge && charge->pages > charge->proportional;
+    Store(member.shared, known ? charge->pages - charge->proportional : 0);
+  });
+}
+
+void TreeLimits::Step() {
+  const Clock::time_point begin = Clock::now();
+  if (begin < next_) return;
+  DropDead();
+  ChargeShared();
+  const uint64_t used = used_bytes() / kPage;
+  if (used > Load(tree_->peak)) Store(tree_->peak, used);
+  const Clock::time_point end = Clock::now();
+  const bool alone = __atomic_load_n(&tree_->members, __ATOMIC_ACQUIRE) < 2;
+  next_ = end + std::max<Clock::duration>(alone ? kAlone : kTogether,
+                                          (end - begin) * kMeasureShare);
+}
+
+int TreeLimits::timeout_ms() const {
+  const auto left =
+      std::chrono::ceil<milliseconds>(next_ - Clock::now()).count();
+  return static_cast<int>(std::max<decltype(left)>(left, 0));
+}
+
+}  // namespace uzswap::cli

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/tree_limits.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <map>
+#include <memory>
+#include <set>
+
+namespace uzswap::cli {
+namespace {
+
+class TreeLimitsTest : public ::testing::Test {
+ protected:
+  uzswap_member& Member(uint32_t pid, uint32_t parent, uint64_t used) {
+    uzswap_member& member = tree->member[tree->members++];
+    member.pid = pid;
+    member.parent = parent;
+    member.granted = member.used = used;
+    return member;
+  }
+  TreeLimits Limits() {
+    return TreeLimits(
+        tree.get(), [this](pid_t pid) { return !dead.contains(pid); },
+        [this](pid_t pid) -> std::optional<Charge> {
+          if (!charges.contains(pid)) return {};
+          return charges[pid];
+        });
+  }
+
+  std::unique_ptr<uzswap_tree> tree = std::make_unique<uzswap_tree>();
+  std::set<pid_t> dead;
+  std::map<pid_t, Charge> charges;
+};
+
+std::string Why(const std::string& name, const std::string& value) {
+  uint64_t parsed = 0;
+  const Check c = ParseLimit(name, value, &parsed);
+  return c ? c->sentence : "";
+}
+
+TEST_F(TreeLimitsTest, ValuesThatCannotBeAreRefusedWithTheirName) {
+  EXPECT_EQ(Why("memory", "512M"), "");
+  EXPECT_EQ(Why("soft_memory", "none"), "");
+  EXPECT_NE(Why("memory", "none").find("memory 'none' is not a size"),
+            std::string::npos);
+  EXPECT_NE(Why("memory", "1M").find("minimum is 16.0 MiB"), std::string::npos);
+  EXPECT_NE(Why("process_memory", "x").find("or none"), std::string::npos);
+  EXPECT_NE(Why("on_full", "panic").find("exceed, wait, kill"),
+            std::string::npos);
+  EXPECT_FALSE(IsLimit("compressor"));
+}
+
+TEST_F(TreeLimitsTest, WhatIsSetIsReadBackAndWakesEverybody) {
+  uzswap_member& member = Member(10, 0, 1000);
+  TreeLimits limits = Limits();
+  for (const auto& [name, value] :
+       std::map<std::string, std::string>{{"memory", "96M"},
+                                          {"soft_memory", "1G"},
+                                          {"process_memory", "33000K"},
+                                          {"backing_size", "none"},
+                                          {"on_full", "wait"}}) {
+    const uint32_t before = member.wake;
+    uint64_t parsed = 0;
+    ASSERT_FALSE(ParseLimit(name, value, &parsed)) << name;
+    limits.Set(name, parsed);
+    EXPECT_EQ(limits.Value(name), value);
+    EXPECT_EQ(member.wake, before + 1);
+  }
+  EXPECT_EQ(tree->limit, 96u * 256);
+  EXPECT_EQ(tree->on_full, UZSWAP_ON_FULL_WAIT);
+}
+
+TEST_F(TreeLimitsTest, WhatTheDeadHadIsFree) {
+  Member(10, 0, 1000);
+  uzswap_member& killed = Member(11, 0, 5000);
+  dead = {11};
+  TreeLimits limits = Limits();
+  limits.Step();
+  EXPECT_EQ(killed.pid, 0u);
+  EXPECT_EQ(killed.granted, 0u);
+  EXPECT_EQ(limits.used_bytes(), 1000u * 4096);
+}
+
+TEST_F(TreeLimitsTest, FamiliesAreChargedForEachSharedPageOnce) {
+  uzswap_member& parent = Member(10, 0, 1000);
+  uzswap_member& child = Member(11, 10, 1000);
+  uzswap_member& stranger = Member(12, 0, 1000);
+  stranger.shared = 7;
+  charges[10] = {1000, 600};
+  charges[11] = {1000, 500};
+  charges[12] = {1000, 1};  // not asked for
+  TreeLimits limits = Limits();
+  limits.Step();
+  EXPECT_EQ(parent.shared, 400u);
+  EXPECT_EQ(child.shared, 500u);
+  EXPECT_EQ(stranger.shared, 0u);
+}
+
+TEST_F(TreeLimitsTest, WhatCannotBeMeasuredIsChargedInFull) {
+  Member(10, 0, 1000);
+  uzswap_member& child = Member(11, 10, 1000);
+  child.shared = 1000;
+  TreeLimits limits = Limits();
+  limits.Step();
+  EXPECT_EQ(child.shared, 0u);
+}
+
+TEST_F(TreeLimitsTest, ThePeakIsThatOfAllTogether) {
+  uzswap_member& first = Member(10, 0, 1000);
+  Member(11, 0, 500);
+  TreeLimits limits = Limits();
+  limits.Step();
+  first.used = 10;
+  EXPECT_EQ(limits.peak_bytes(), 1500u * 4096);
+  EXPECT_EQ(limits.used_bytes(), 510u * 4096);
+}
+
+TEST_F(TreeLimitsTest, OnesOwnChargeCanBeRead) {
+  const auto charge = ReadCharge(getpid());
+  ASSERT_TRUE(charge);
+  EXPECT_GT(charge->pages, 0u);
+  EXPECT_LE(charge->proportional, charge->pages);
+  EXPECT_FALSE(ReadCharge(1 << 30));
+}
+
+}  // namespace
+}  // namespace uzswap::cli

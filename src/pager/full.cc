@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// What happens to a fault for which no room could be made: everything that is
+// left is pinned, or does not compress and has nowhere to go (--on-full).
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include "base/os.h"
+#include "pager/pager.h"
+
+namespace uzswap {
+namespace {
+
+constexpr int64_t kLookEveryNs = 10000000;
+
+// Somebody wants the process to end; its handlers run when it goes on.
+bool AskedToEnd() {
+  uint64_t pending = 0;
+  (void)os::Syscall(SYS_rt_sigpending, reinterpret_cast<int64_t>(&pending),
+                    sizeof(pending));
+  constexpr auto kBit = [](int number) { return uint64_t{1} << (number - 1); };
+  return (pending &
+          (kBit(SIGTERM) | kBit(SIGINT) | kBit(SIGHUP) | kBit(SIGQUIT))) != 0;
+}
+
+}  // namespace
+
+// True: the pages may be taken all the same.
+bool Pager::NoRoom(PageCount pages) {
+  Budget& budget = core_.budget;
+  uzswap_tree& tree = budget.tree().tree();
+  // Others have yet to give way, and there is room until then.
+  const bool exceeds = budget.tree().UsedByAll() + pages > tree.limit;
+  if (exceeds) {
+    __atomic_fetch_add(&tree.times_full, 1, __ATOMIC_RELAXED);
+    const uint32_t policy = __atomic_load_n(&tree.on_full, __ATOMIC_RELAXED);
+    if (policy == UZSWAP_ON_FULL_WAIT && !AskedToEnd()) return false;
+    if (policy == UZSWAP_ON_FULL_KILL) {
+      Line line;
+      line << "memory and backing store are full: this process is killed, as "
+              "--on-full kill says";
+      Log(line);
+      (void)os::Syscall(SYS_kill, os::ProcessId(), SIGKILL);
+    }
+    core_.Count(PagerCounter::limit_exceeded);
+    if (!warned_limit_.exchange(true, std::memory_order_relaxed)) {
+      Line line;
+      line << "the limit of " << tree.limit * kPageSize
+           << " bytes has to be exceeded: pinned and incompressible pages "
+              "leave no room; give more memory or a backing store";
+      Log(line);
+    }
+  }
+  budget.Take(pages);
+  return true;
+}
+
+// No lock is held: another thread may be about to free memory, another process
+// to end, the user to raise a limit.
+void Pager::WaitForRoom() {
+  if (!waiting_told_.exchange(true, std::memory_order_relaxed)) {
+    Line line;
+    line
+        << "memory and backing store are full: the program waits, as --on-full "
+           "wait says, until there is room (uzswap set "
+        << os::ProcessId() << " memory=SIZE gives it more)";
+    Log(line);
+  }
+  static constinit const uint32_t nobody = 0;
+  const uint32_t* wake = core_.budget.tree().wake();
+  if (wake == nullptr) wake = &nobody;
+  const uint32_t seen = __atomic_load_n(wake, __ATOMIC_ACQUIRE);
+  os::FutexWaitShared(wake, seen, kLookEveryNs).Ignore();
+}
+
+}  // namespace uzswap

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the keeper does, and when there is one: others share our limit, or
+// memory is to be given back before anybody asks.
+#include <algorithm>
+
+#include "base/lockdep.h"
+#include "base/os.h"
+#include "pager/pager.h"
+
+namespace uzswap {
+namespace {
+
+// Blocks in one step: a thread of the program may want to run instead.
+constexpr int kBlocksAtOnce = 256;
+// Above a soft limit this part of the excess leaves in one step.
+constexpr PageCount kSoftPart = 8;
+
+}  // namespace
+
+bool Pager::WantsKeeper() {
+  const uzswap_tree& tree = core_.budget.tree().tree();
+  return core_.budget.tree().Crowded() ||
+         __atomic_load_n(&tree.soft_limit, __ATOMIC_RELAXED) != 0 ||
+         __atomic_load_n(&tree.pressure, __ATOMIC_RELAXED) != 0;
+}
+
+void Pager::EnsureKeeper() {
+  TreeBudget& tree = core_.budget.tree();
+  if (tree.HasOthers()) tree.Look(core_.budget.Used());
+  if (keeper_.running() || !WantsKeeper()) return;
+  keeper_.Ensure(
+      [](void* pager) { return static_cast<Pager*>(pager)->KeeperStep(); },
+      this, tree.wake());
+}
+
+// One step of the keeper. False: the program's threads are gone.
+bool Pager::KeeperStep() {
+  if (core_.budget.OnlyOursLeft()) return false;
+  {
+    ScopedSharedLock lock(core_.map_lock);
+    core_.budget.Measure();
+    core_.budget.tree().Look(core_.budget.Used());
+  }
+  KeepBelow(core_.budget.limit());
+  if (const PageCount soft = SoftShare(); soft != 0) {
+    const PageCount used = core_.budget.Used();
+    if (used > soft) KeepBelow(used - (used - soft) / kSoftPart - 1);
+  }
+  return true;
+}
+
+// This process's part of the soft limit; 0: there is none, or all together are
+// below it. When the system itself is short of memory, what is spare under the
+// limit is given back, too.
+PageCount Pager::SoftShare() {
+  TreeBudget& budget = core_.budget.tree();
+  const uzswap_tree& tree = budget.tree();
+  const PageCount limit = __atomic_load_n(&tree.limit, __ATOMIC_RELAXED);
+  PageCount soft = __atomic_load_n(&tree.soft_limit, __ATOMIC_RELAXED);
+  const uint32_t pressure = __atomic_load_n(&tree.pressure, __ATOMIC_RELAXED);
+  if (pressure != 0) {
+    if (soft == 0) soft = limit;
+    soft -= soft / 8 * std::min(pressure, 3u);
+  }
+  if (soft == 0) return 0;
+  const PageCount all = budget.UsedByAll();
+  if (all <= soft) return 0;
+  const PageCount used = core_.budget.Used();
+  return used - std::min(used, (all - soft) * used / std::max(all, used));
+}
+
+void Pager::KeepBelow(PageCount most) {
+  for (int i = 0; i < kBlocksAtOnce && core_.budget.Used() > most; ++i) {
+    ScopedSharedLock lock(core_.map_lock);
+    if (EvictOne() == 0 && core_.zswap->Shrink(kBlockPages) == 0) break;
+    core_.budget.Publish();
+  }
+}
+
+void Pager::LeaveTree() { core_.budget.tree().Leave(); }
+
+void Pager::JoinTree() { core_.budget.tree().Join(core_.budget.Used()); }
+
+void Pager::StopKeeper(bool for_ever) {
+  if (for_ever) {
+    keeper_.Forbid();
+  } else {
+    keeper_.Stop();
+  }
+}
+
+void Pager::ThreadEnds() {
+  if (keeper_.running() && core_.budget.Threads() <= 2) keeper_.Stop();
+}
+
+}  // namespace uzswap

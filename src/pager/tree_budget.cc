@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pager/tree_budget.h"
+
+#include <poll.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "base/check.h"
+#include "base/os.h"
+
+namespace uzswap {
+namespace {
+
+// Who finds no place.
+constexpr PageCount kOutsidePages = 4096;
+// Kept free for newcomers, at most.
+constexpr PageCount kMaxReserve = 4096;
+// Tries for the lock: some microseconds.
+constexpr unsigned kLockTries = 200;
+// Cycles after a question in vain before the next.
+constexpr uint64_t kPatience = 400000;
+constexpr uint32_t kDeadEveryMs = 100;
+// Pressure halves in this time.
+constexpr uint32_t kHalfLifeMs = 256;
+constexpr uint32_t kWakeAll = INT_MAX;
+
+uint32_t NowMs() { return static_cast<uint32_t>(os::MonotonicNs() / 1000000); }
+
+// A zombie is dead, too.
+bool IsDead(uint32_t pid) {
+  const int64_t fd = os::Syscall(SYS_pidfd_open, pid, 0);
+  if (fd < 0) return fd == -ESRCH;
+  pollfd events{.fd = static_cast<int>(fd), .events = POLLIN, .revents = 0};
+  const int64_t ready =
+      os::Syscall(SYS_poll, reinterpret_cast<int64_t>(&events), 1, 0);
+  os::Close(static_cast<int>(fd));
+  return ready == 1 && (events.revents & POLLIN) != 0;
+}
+
+uint32_t Pid() { return static_cast<uint32_t>(os::ProcessId()); }
+
+uint32_t Word(const uint32_t& word) {
+  return __atomic_load_n(&word, __ATOMIC_ACQUIRE);
+}
+
+PageCount SlackOf(PageCount most) { return 64 + most / 256; }
+
+// The least that can be asked for: each question has its price.
+PageCount ChunkOf(PageCount most) {
+  return std::clamp<PageCount>(most / 64, 64, 4096);
+}
+
+// Of a count << 32 | milliseconds.
+uint64_t Decayed(uint64_t pressure, uint32_t now_ms) {
+  const uint32_t age = now_ms - static_cast<uint32_t>(pressure);
+  const uint32_t halves = age / kHalfLifeMs;
+  return halves >= 32 ? 0 : pressure >> 32 >> halves;
+}
+
+}  // namespace
+
+void TreeBudget::Attach(uzswap_tree* tree, PageCount limit) {
+  tree_ = tree != nullptr ? tree : &own_;
+  if (tree != nullptr) return;
+  own_.limit = limit;
+  own_.capacity = 1;
+}
+
+PageCount TreeBudget::Outside() const {
+  return std::max(Load(tree_->limit) / UZSWAP_TREE_MEMBERS, kOutsidePages);
+}
+
+// f(member) for each place that somebody else has.
+template <typename F>
+void TreeBudget::ForEachOther(F f) const {
+  for (unsigned i = 0; i < end(); ++i) {
+    uzswap_member& member = tree_->member[i];
+    if (&member != member_ && Word(member.pid) != 0) f(member);
+  }
+}
+
+bool TreeBudget::TryLock() {
+  const uint32_t self = Pid();
+  for (unsigned tries = 0; tries < kLockTries; ++tries) {
+    uint32_t holder = 0;
+    if (__atomic_compare_exchange_n(&tree_->lock, &holder, self, false,
+                                    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+      return true;
+    }
+    if (tries + 1 == kLockTries && holder != self && IsDead(holder)) {
+      return __atomic_compare_exchange_n(&tree_->lock, &holder, self, false,
+                                         __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+    }
+    os::Pause();
+  }
+  return false;
+}
+
+void TreeBudget::Unlock() {
+  __atomic_store_n(&tree_->lock, 0, __ATOMIC_RELEASE);
+}
+
+uzswap_member* TreeBudget::TakePlace() {
+  const unsigned capacity =
+      std::min<unsigned>(tree_->capacity, UZSWAP_TREE_MEMBERS);
+  const uint32_t self = Pid();
+  for (unsigned i = 0; i < capacity; ++i) {
+    uzswap_member& member = tree_->member[i];
+    uint32_t nobody = 0;
+    // After an exec the place of the program before is still there.
+    if (Word(member.pid) != self &&
+        !__atomic_compare_exchange_n(&member.pid, &nobody, self, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+      continue;
+    }
+    for (uint64_t* field : {&member.granted, &member.used, &member.disk,
+                            &member.pressure, &member.shared}) {
+      Store(*field, 0);
+    }
+    __atomic_store_n(&member.parent, 0, __ATOMIC_RELAXED);
+    uint32_t end = Word(tree_->members);
+    while (end < i + 1 &&
+           !__atomic_compare_exchange_n(&tree_->members, &end, i + 1, false,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+    }
+    return &member;
+  }
+  return nullptr;
+}
+
+void TreeBudget::Join(PageCount used) {
+  member_ = TakePlace();
+  if (member_ == nullptr) return;
+  not_before_.store(0, std::memory_order_relaxed);
+  Publish(used);
+  const PageCount most = Load(tree_->limit);
+  (void)Ask(used, used + most / 16);
+  // Alone: all of it, at once.
+  if (!Crowded()) (void)Ask(used, most);
+  const PageCount least = std::min(most, used + kLeast);
+  if (Load(member_->granted) < least) Store(member_->granted, least);
+}
+
+void TreeBudget::JoinAsChild(PageCount inherited) {
+  if (tree_ == &own_) {  // a copy of the parent's, for us alone
+    own_.member[0].pid = 0;
+    own_.lock = 0;
+    Join(inherited);
+    return;
+  }
+  const uint32_t parent = static_cast<uint32_t>(os::Syscall(SYS_getppid));
+  member_ = TakePlace();
+  if (member_ == nullptr) return;
+  not_before_.store(0, std::memory_order_relaxed);
+  Store(member_->shared, inherited);
+  __atomic_store_n(&member_->parent, parent, __ATOMIC_RELAXED);
+  (void)Ask(0, kLeast);
+  if (Load(member_->granted) < kLeast) Store(member_->granted, kLeast);
+}
+
+// Those who were charged for less because they shared with us are on their own
+// until they are measured again.
+void TreeBudget::Leave() {
+  if (member_ == nullptr) return;
+  uzswap_member& member = *member_;
+  member_ = nullptr;
+  if (member.parent != 0) {
+    const uint32_t parent = member.parent;
+    ForEachOther([&](uzswap_member& other) {
+      if (Word(other.pid) == parent || other.parent == parent) {
+        Store(other.shared, 0);
+      }
+    });
+  }
+  Store(member.used, 0);
+  Store(member.granted, 0);
+  __atomic_store_n(&member.pid, 0, __ATOMIC_RELEASE);
+}
+
+TreeBudget::Survey TreeBudget::Count() const {
+  Survey survey;
+  for (unsigned i = 0; i < end(); ++i) {
+    const uzswap_member& member = tree_->member[i];
+    if (Word(member.pid) == 0) continue;
+    const PageCount granted = Load(member.granted);
+    const PageCount used = Load(member.used);
+    ++survey.members;
+    survey.granted += granted;
+    survey.used += used;
+    survey.committed += std::max(granted, used);
+    survey.leaving += used > granted ? used - granted : 0;
+  }
+  return survey;
+}
+
+// Of other processes' places; a place that is taken anew meanwhile is reset by
+// who takes it.
+void TreeBudget::DropDead(uint32_t now_ms) {
+  if (now_ms - tree_->looked_ms < kDeadEveryMs) return;
+  tree_->looked_ms = now_ms;
+  ForEachOther([](uzswap_member& member) {
+    const uint32_t pid = Word(member.pid);
+    if (!IsDead(pid)) return;
+    Store(member.used, 0);
+    Store(member.granted, 0);
+    uint32_t expected = pid;
+    (void)__atomic_compare_exchange_n(&member.pid, &expected, 0, false,
+                                      __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+  });
+}
+
+void TreeBudget::Lower(uzswap_member& member, PageCount to) {
+  Store(member.granted, to);
+  if (Load(member.used) <= to) return;
+  __atomic_fetch_add(&member.wake, 1, __ATOMIC_RELEASE);
+  os::FutexWakeShared(&member.wake, kWakeAll);
+}
+
+// More is granted than there is (the limit was lowered, somebody came when
+// there was nothing left): each gives up its part.
+void TreeBudget::Trim(const Survey& survey, PageCount most) {
+  if (survey.granted <= most) return;
+  const PageCount over = survey.granted - most;
+  for (unsigned i = 0; i < end(); ++i) {
+    uzswap_member& member = tree_->member[i];
+    if (Word(member.pid) == 0) continue;
+    const PageCount granted = Load(member.granted);
+    const PageCount part = over * granted / survey.granted + 1;
+    Lower(member, granted > part ? granted - part : 0);
+  }
+}
+
+PageCount TreeBudget::TakeUnused(PageCount wanted, PageCount slack) {
+  PageCount taken = 0;
+  ForEachOther([&](uzswap_member& member) {
+    const PageCount granted = Load(member.granted);
+    const PageCount kept = Load(member.used) + slack;
+    if (granted <= kept || taken >= wanted) return;
+    const PageCount part = std::min(granted - kept, wanted - taken);
+    Store(member.granted, granted - part);
+    taken += part;
+  });
+  return taken;
+}
+
+// Makes the one give way who can best.
+void TreeBudget::Squeeze(const Survey& survey, PageCount chunk,
+                         uint32_t now_ms) {
+  const PageCount floor = Load(tree_->limit) / (2 * survey.members);
+  const PageCount own = Load(member_->granted);
+  const uint64_t pressure = Decayed(Load(member_->pressure), now_ms);
+  uzswap_member* victim = nullptr;
+  PageCount most = 0;
+  ForEachOther([&](uzswap_member& member) {
+    const PageCount granted = Load(member.granted);
+    const uint64_t theirs = Decayed(Load(member.pressure), now_ms);
+    const PageCount kept = theirs == 0 ? kLeast : floor;
+    if (granted <= kept + chunk || granted - kept <= most) return;
+    const bool needs_less = theirs * 2 < pressure;
+    const bool has_more = granted > own + 2 * chunk && theirs / 2 <= pressure;
+    if (own >= floor && !needs_less && !has_more) return;
+    most = granted - kept;
+    victim = &member;
+  });
+  if (victim != nullptr) Lower(*victim, Load(victim->granted) - chunk);
+}
+
+void TreeBudget::NotePressure(PageCount wanted, uint32_t now_ms) {
+  const uint64_t sum = std::min<uint64_t>(
+      Decayed(Load(member_->pressure), now_ms) + wanted, UINT32_MAX);
+  Store(member_->pressure, sum << 32 | now_ms);
+}
+
+bool TreeBudget::Ask(PageCount used, PageCount wanted) {
+  if (member_ == nullptr) return false;
+  const PageCount limit = Load(tree_->limit);
+  if (!Crowded() && !HasOthers() && Load(member_->granted) >= limit)
+    return false;
+  const uint64_t now = os::Cycles();
+  if (now < not_before_.load(std::memory_order_relaxed)) return false;
+  Publish(used);
+  if (!TryLock()) return false;
+  const uint32_t now_ms = NowMs();
+  NotePressure(wanted, now_ms);
+  DropDead(now_ms);
+  const Survey survey = Count();
+  crowded_.store(survey.members > 1, std::memory_order_relaxed);
+  if (survey.used > tree_->peak) Store(tree_->peak, survey.used);
+  Trim(survey, limit);
+  const PageCount own = Load(member_->granted);
+  const PageCount chunk = std::max(wanted, ChunkOf(limit));
+  const bool poor = own < limit / (2 * std::max(1u, survey.members));
+  const PageCount reserve =
+      survey.members > 1 && !poor ? std::min(limit / 16, kMaxReserve) : 0;
+  const PageCount committed = survey.committed + reserve;
+  PageCount more = std::min(chunk, limit > committed ? limit - committed : 0);
+  if (more < wanted) more += TakeUnused(chunk - more, SlackOf(limit));
+  if (more < wanted && survey.leaving < chunk) Squeeze(survey, chunk, now_ms);
+  Store(member_->granted, std::min(own + more, limit));
+  Unlock();
+  if (more == 0) {
+    not_before_.store(now + kPatience, std::memory_order_relaxed);
+  }
+  return more > 0;
+}
+
+void TreeBudget::Look(PageCount used) {
+  if (member_ == nullptr) return;
+  Publish(used);
+  if (!TryLock()) return;
+  DropDead(NowMs());
+  const Survey survey = Count();
+  crowded_.store(survey.members > 1, std::memory_order_relaxed);
+  if (survey.used > tree_->peak) Store(tree_->peak, survey.used);
+  Trim(survey, Load(tree_->limit));
+  Unlock();
+}
+
+PageCount TreeBudget::UsedByAll() const { return Count().used; }
+
+PageCount TreeBudget::DiskOfOthers() const {
+  PageCount sum = 0;
+  ForEachOther([&](uzswap_member& member) { sum += Load(member.disk); });
+  return sum;
+}
+
+void TreeBudget::CheckInvariants() const {
+  CHECK(tree_ != nullptr);
+  CHECK(Word(tree_->members) <= tree_->capacity);
+  CHECK(tree_->capacity <= UZSWAP_TREE_MEMBERS);
+  CHECK(Word(tree_->lock) == 0);
+  for (unsigned i = 0; i < end(); ++i) {
+    const uzswap_member& member = tree_->member[i];
+    if (Word(member.pid) == 0) continue;
+    CHECK(Load(member.granted) <= Load(tree_->limit) + kLeast);
+  }
+  if (member_ != nullptr) CHECK(Word(member_->pid) == Pid());
+}
+
+}  // namespace uzswap

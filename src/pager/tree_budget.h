@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// This process's part in a limit that several processes share (uzswap/tree.h).
+// A process that has no others to share with is granted all of it.
+//
+// Fairness: everybody is sure of half an equal share (the floor), whoever else
+// wants it; above that the one that lacks least gives way. A process that has
+// lacked nothing for a while gives up all but a minimum. What a newcomer needs
+// to begin with is kept free once there are several.
+//
+// Threads: any. The lock in the table is tried for a moment only, is innermost,
+// and nothing is called while it is held.
+#ifndef UZSWAP_PAGER_TREE_BUDGET_H_
+#define UZSWAP_PAGER_TREE_BUDGET_H_
+
+#include <uzswap/tree.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/page.h"
+
+namespace uzswap {
+
+class TreeBudget {
+ public:
+  // Pages that a process gets however little there is.
+  static constexpr PageCount kLeast = 512;
+
+  constexpr TreeBudget() = default;
+  TreeBudget(const TreeBudget&) = delete;
+  TreeBudget& operator=(const TreeBudget&) = delete;
+
+  // nullptr: a table of our own, with `limit`. Takes no place in it yet.
+  void Attach(uzswap_tree* tree, PageCount limit);
+  // Takes a place and what there is for it. Without a place (the table is full)
+  // a small part of the limit may be used.
+  void Join(PageCount used);
+  // Gives everything back; also what relatives were not charged for.
+  void Leave();
+  // In a forked child, which uses `inherited` pages, all of them its parent's
+  // as well: a place of its own.
+  void JoinAsChild(PageCount inherited);
+
+  // What this process may use now.
+  PageCount limit() const {
+    const PageCount most = Load(tree_->limit);
+    const PageCount own = Load(tree_->process_limit);
+    const PageCount granted =
+        member_ == nullptr ? Outside() : Load(member_->granted);
+    const PageCount least = granted < most ? granted : most;
+    return own != 0 && own < least ? own : least;
+  }
+  PageCount shared() const {
+    return member_ == nullptr ? 0 : Load(member_->shared);
+  }
+  uzswap_tree& tree() const { return *tree_; }
+  // The futex of this process's place; nullptr: it has none.
+  uint32_t* wake() const {
+    return member_ == nullptr ? nullptr : &member_->wake;
+  }
+
+  // Other processes see it from now on.
+  void Publish(PageCount used) {
+    if (member_ != nullptr) Store(member_->used, used);
+  }
+  void PublishDisk(PageCount pages) {
+    if (member_ != nullptr) Store(member_->disk, pages);
+  }
+  // Tries to be granted `wanted` pages more than are granted, and notes that
+  // they were lacking. Returns whether more is granted now. Cheap when asked
+  // too often.
+  bool Ask(PageCount used, PageCount wanted);
+  // Sees to it that no more is granted than there is. To be called now and
+  // then, and after wake().
+  void Look(PageCount used);
+  // Somebody else has, or had, a place.
+  bool HasOthers() const { return end() > 1; }
+  // There were others at the last look.
+  bool Crowded() const { return crowded_.load(std::memory_order_relaxed); }
+  // What all use together, and what the others have on the backing store.
+  PageCount UsedByAll() const;
+  PageCount DiskOfOthers() const;
+
+  // Dies unless the table is possible. REQUIRES: nobody else is at it.
+  void CheckInvariants() const;
+
+ private:
+  struct Survey {
+    unsigned members = 0;
+    PageCount granted = 0;
+    PageCount committed = 0;  // each one's grant or use, whichever is more
+    PageCount used = 0;
+    PageCount leaving = 0;  // what is used above grants: on its way out
+  };
+
+  static PageCount Load(const uint64_t& field) {
+    return __atomic_load_n(&field, __ATOMIC_RELAXED);
+  }
+  static void Store(uint64_t& field, uint64_t value) {
+    __atomic_store_n(&field, value, __ATOMIC_RELAXED);
+  }
+  PageCount Outside() const;
+  bool TryLock();
+  void Unlock();
+  uzswap_member* TakePlace();
+  unsigned end() const {
+    const uint32_t members = __atomic_load_n(&tree_->members, __ATOMIC_ACQUIRE);
+    return members < UZSWAP_TREE_MEMBERS ? members : UZSWAP_TREE_MEMBERS;
+  }
+  template <typename F>
+  void ForEachOther(F f) const;
+
+  // With the lock.
+  Survey Count() const;
+  void DropDead(uint32_t now_ms);
+  void Trim(const Survey& survey, PageCount most);
+  PageCount TakeUnused(PageCount wanted, PageCount slack);
+  void Squeeze(const Survey& survey, PageCount chunk, uint32_t now_ms);
+  void NotePressure(PageCount wanted, uint32_t now_ms);
+  static void Lower(uzswap_member& member, PageCount to);
+
+  uzswap_tree* tree_ = nullptr;
+  uzswap_member* member_ = nullptr;
+  std::atomic<bool> crowded_{false};
+  std::atomic<uint64_t> not_before_{0};  // cycles; of the next question
+  // Large, but touched only where there is no table of others.
+  uzswap_tree own_ = {};
+};
+
+}  // namespace uzswap
+
+#endif  // UZSWAP_PAGER_TREE_BUDGET_H_
