@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// tree_hog MIB SECONDS KIND: fills MIB MiB with pages that compress ("text") or
-// do not ("random"), touches them at random for SECONDS, checks each, and
+// tree_hog MIB SECONDS KIND: fills MIB MiB with pages that compress ("text")
+// or do not ("random"), touches them at random for SECONDS, checks each, and
 // prints "right N" (touches) or "wrong PAGE". KIND "sleep": as text, but it
 // sleeps for SECONDS before it checks every page once.
 #include <stdint.h>
