@@ -113,9 +113,9 @@ class LoopDisk:
         self.stat = f"/sys/block/{os.path.basename(self.path)}/stat"
 
     def counts(self):
-        """Reads, bytes read, bytes written."""
+        """Reads, bytes written."""
         fields = [int(x) for x in read(self.stat).split()]
-        return fields[0], fields[2] * 512, fields[6] * 512
+        return fields[0], fields[6] * 512
 
 
 class PageCluster:

@@ -107,11 +107,11 @@ class Zswap:
 
     def counts(self, _):
         now = vmstat()
-        reads, read, written = self.disk.counts()
+        reads, written = self.disk.counts()
         # What zswap refused went to the disk as it was.
         stored = now["zswpout"] + now["pswpout"] - now["zswpwb"]
-        return {"reads": reads, "read": read, "written": written,
-                "stored": stored, "pool": self.system.pool()}
+        return {"reads": reads, "written": written, "stored": stored,
+                "pool": self.system.pool()}
 
 
 class Zram:
@@ -130,8 +130,8 @@ class Zram:
         self.command = []
 
     def counts(self, _):
-        reads, read, written = self.disk.counts()
-        return {"reads": reads, "read": read, "written": written,
+        reads, written = self.disk.counts()
+        return {"reads": reads, "written": written,
                 "stored": vmstat()["pswpout"], "pool": self.system.pool()}
 
 
@@ -170,14 +170,12 @@ class Uzswap:
         except (OSError, ValueError, KeyError, IndexError):
             return self.last  # it begins, or ends
         stats = process["stats"]
-        reads, read = stats["device_in"], 0
+        reads = stats["device_in"]
         if self.disk:
-            reads, read, _ = self.disk.counts()
+            reads, _ = self.disk.counts()
         self.last = {
-            "reads": reads, "read": read,
-            "written": stats["device_written_bytes"],
-            "stored": stats["pages_out"], "pool": 0,
-            "pid": process["pid"]}
+            "reads": reads, "written": stats["device_written_bytes"],
+            "stored": stats["pages_out"], "pool": 0, "pid": process["pid"]}
         return self.last
 
 
@@ -211,9 +209,9 @@ class Watcher(threading.Thread):
             return
         self.peak = max(self.peak, memory)
         self.samples.append({
-            "t": time.monotonic() - self.begin, "period": words[0],
+            "t": round(time.monotonic() - self.begin, 3), "period": words[0],
             "accesses": sum(words[1:65]), "memory": memory,
-            **{k: counts[k] for k in ("reads", "read", "written", "stored")}})
+            **{k: counts[k] for k in ("reads", "written", "stored")}})
 
 
 def summarize(samples, periods):
@@ -221,7 +219,7 @@ def summarize(samples, periods):
     moved = [s for s in samples if 1 <= s["period"] <= periods]
     first, last = moved[0], moved[-1]
     gone = {k: last[k] - first[k] for k in
-            ("t", "accesses", "reads", "read", "written", "stored")}
+            ("t", "accesses", "reads", "written", "stored")}
     # The start of uzswap is 0; that of the kernel is that of the machine.
     begun = samples[0]
     everything = {k: last[k] - begun[k] for k in ("written", "stored")}
@@ -293,6 +291,19 @@ def table(results, args):
               f"{(mine['ram_share'] - its['ram_share']) * 100:+.2f} points")
 
 
+def write_json(args, results):
+    """Samples as rows, which are many."""
+    out = {"args": {k: v for k, v in vars(args).items()
+                    if k not in ("build", "json", "svg")}, "results": {}}
+    for name, result in results.items():
+        columns = list(result["samples"][0])
+        rows = [[s[c] for c in columns] for s in result["samples"]]
+        out["results"][name] = result | {"columns": columns, "samples": rows}
+    with open(args.json, "w") as f:
+        json.dump(out, f, separators=(",", ":"))
+        f.write("\n")
+
+
 def make_systems(args, undo, work, content):
     """Each with the cgroup it runs in."""
     cgroup = disk = None
@@ -339,10 +350,7 @@ def main():
                 "peak": watcher.peak, "samples": watcher.samples}
     table(results, args)
     if args.json:
-        with open(args.json, "w") as f:
-            json.dump({"args": {k: v for k, v in vars(args).items()
-                                if k not in ("build", "json", "svg")},
-                       "results": results}, f)
+        write_json(args, results)
     if args.svg:
         with open(args.svg, "w") as f:
             f.write(shift_plot.svg(results, args))
