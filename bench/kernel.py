@@ -90,22 +90,57 @@ def restore_parameter(name, value):
     write(ZSWAP + name, value)
 
 
+def make_file(undo, megabytes):
+    """The path of a file of that size, allocated, that goes with `undo`."""
+    path = tempfile.mktemp(prefix="uzswap-bench-", dir="/var/tmp")
+    undo.add(lambda: os.path.exists(path) and os.unlink(path))
+    with open(path, "wb") as f:
+        os.fchmod(f.fileno(), 0o600)
+        os.posix_fallocate(f.fileno(), 0, megabytes << 20)
+    return path
+
+
+class LoopDisk:
+    """A block device over a file, past the page cache, that counts."""
+
+    def __init__(self, undo, megabytes):
+        self.path = subprocess.run(
+            ["losetup", "--find", "--show", "--direct-io=on",
+             make_file(undo, megabytes)],
+            check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        undo.add(subprocess.check_call, ["losetup", "--detach", self.path])
+        undo.add(swap_off, self.path)
+        self.stat = f"/sys/block/{os.path.basename(self.path)}/stat"
+
+    def counts(self):
+        """Reads, bytes written."""
+        fields = [int(x) for x in read(self.stat).split()]
+        return fields[0], fields[6] * 512
+
+
+class PageCluster:
+    """How much the kernel reads ahead from swap: 2 to the power of it."""
+
+    PATH = "/proc/sys/vm/page-cluster"
+
+    def __init__(self, undo, value):
+        undo.add(write, self.PATH, read(self.PATH))
+        write(self.PATH, value)
+
+
 class Zswap:
-    """zswap in front of a swap file that is large enough for everything."""
+    """zswap in front of a swap file that is large enough for everything, or of
+    the block device `swap`. `settings` are more parameters of zswap."""
 
     name = "zswap"
 
-    def __init__(self, undo, megabytes, compressor):
+    def __init__(self, undo, megabytes, compressor, swap=None, **settings):
         for parameter in ("enabled", "compressor", "max_pool_percent",
                           "shrinker_enabled"):
             undo.add(restore_parameter, parameter, read(ZSWAP + parameter))
-        self.file = tempfile.mktemp(prefix="uzswap-bench-", dir="/var/tmp")
-        undo.add(lambda: os.path.exists(self.file) and os.unlink(self.file))
-        with open(self.file, "wb") as f:
-            os.fchmod(f.fileno(), 0o600)
-            os.posix_fallocate(f.fileno(), 0, megabytes << 20)
+        self.file = swap or make_file(undo, megabytes)
         self.settings = {"compressor": compressor, "max_pool_percent": 90,
-                         "shrinker_enabled": "N"}
+                         "shrinker_enabled": "N"} | settings
         subprocess.run(["mkswap", "-q", self.file], check=True)
         undo.add(swap_off, self.file)
 
@@ -148,11 +183,24 @@ class ZramDisk:
         write(self.sys + "comp_algorithm", self.compressor)
         write(self.sys + "disksize", size)
 
+    def cost(self, content):
+        """Bytes of memory for a byte of that file."""
+        size = os.path.getsize(content)
+        self.start(size)
+        subprocess.run(["dd", f"if={content}", f"of=/dev/{self.name}",
+                        "bs=1M", "oflag=direct", "status=none"], check=True)
+        cost = int(read(self.sys + "mm_stat").split()[2]) / size
+        write(self.sys + "reset", 1)
+        return cost
+
 
 class Zram:
+    """zram for swap, and once it is full the block device `disk`, if any."""
+
     name = "zram"
 
-    def __init__(self, undo, megabytes, compressor):
+    def __init__(self, undo, megabytes, compressor, disk=None):
+        self.disk = disk
         self.id = add_zram(undo)
         self.sys = f"/sys/block/zram{self.id}/"
         undo.add(swap_off, f"/dev/zram{self.id}")
@@ -166,8 +214,13 @@ class Zram:
                        stderr=subprocess.DEVNULL)
         subprocess.run(["swapon", "-p", "32767", f"/dev/zram{self.id}"],
                        check=True)
+        if self.disk:
+            subprocess.run(["mkswap", "-q", self.disk], check=True)
+            subprocess.run(["swapon", "-p", "1", self.disk], check=True)
 
     def stop(self):
+        if self.disk:
+            subprocess.run(["swapoff", self.disk], check=True)
         subprocess.run(["swapoff", f"/dev/zram{self.id}"], check=True)
         write(self.sys + "reset", 1)
 

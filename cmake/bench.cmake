@@ -3,8 +3,10 @@
 # benchmarks (Google Benchmark), run by hand.
 find_package(Threads REQUIRED)
 if(NOT UZSWAP_SANITIZE)
-  add_executable(patterns bench/patterns.cc)
-  target_link_libraries(patterns PRIVATE Threads::Threads)
+  foreach(name patterns shift)
+    add_executable(${name} bench/${name}.cc)
+    target_link_libraries(${name} PRIVATE Threads::Threads)
+  endforeach()
   file(GLOB ZPOOLS CONFIGURE_DEPENDS bench/zpools*.cc)
   add_executable(zpools ${ZPOOLS} src/cli/class_table.cc)
   target_link_libraries(zpools PRIVATE uzswap_engine uzswap_builtin_compressors

@@ -41,6 +41,14 @@ if(NOT UZSWAP_SANITIZE)
           FILES_MATCHING PATTERN "*.so"
           PATTERN "uzswap-compressor-example.so" EXCLUDE)
 
+  # What is installed: `./dev run` builds no tests.
+  add_custom_target(product DEPENDS uzswap uzswap-preload)
+  foreach(plugin lzo example)
+    if(TARGET uzswap-compressor-${plugin})
+      add_dependencies(product uzswap-compressor-${plugin})
+    endif()
+  endforeach()
+
   # Small programs that the process tests run; each in a file of its own.
   find_package(Threads REQUIRED)
   file(GLOB PROGRAM_SOURCES CONFIGURE_DEPENDS

@@ -101,6 +101,19 @@ expect_peak() {
     fail "peak $seen KiB with a limit of $2 KiB"
 }
 
+# share FILE: the highest sum of a tree (rss_sampler --tree), a page that several
+# processes have counted once, in KiB.
+share() { awk '$1 == "pss" { print $2 }' "$1"; }
+
+# expect_share FILE LIMIT_KIB: the tree never had more than 105 % of the limit.
+# The processes are looked at one after the other, which is no one moment.
+expect_share() {
+  local seen
+  seen=$(share "$1")
+  [ $((seen * 100)) -le $(($2 * 105)) ] ||
+    fail "the tree had $seen KiB with a limit of $2 KiB"
+}
+
 # wait_until SECONDS COMMAND...: until it succeeds.
 wait_until() {
   local end=$((SECONDS + $1))

@@ -21,7 +21,7 @@ expect_error 125 'needs a program' "$uzswap" run -m 64M --
 bad 'needs --memory'
 bad "'lots' is not a size" --memory lots
 bad "'-5M' is not a size" --memory -5M
-bad 'memory: 1 required SIZE missing' --memory ''
+bad 'memory: 1 required SIZE.auto missing' --memory ''
 bad '15M is too little; the minimum is 16.0 MiB' --memory 15M
 bad 'is not a size' --memory 99999999999999999999
 bad "--compressor 'lzma9' is not known; choose one of: .*lz4" -m 64M -c lzma9

@@ -46,22 +46,24 @@ Check CheckZpool(const std::string& text) {
                  "': the chain is a whole number of pages from 4 to 64"};
 }
 
-Check CheckMemory(const std::string& text, uint64_t* memory) {
+Check CheckMemory(const std::string& text, Options* options) {
   if (text.empty()) {
     return Failure{
         "run needs --memory SIZE, the memory that it may have; for "
-        "example --memory 512M"};
+        "example --memory 512M, or --memory auto in a container"};
   }
+  options->memory_auto = text == "auto";
+  if (options->memory_auto) return {};
   const auto bytes = ParseSize(text);
   if (!bytes) {
     return Failure{"--memory '" + text +
-                   "' is not a size; write it like 512M or 1.5G"};
+                   "' is not a size; write it like 512M or 1.5G, or auto"};
   }
   if (*bytes < kMinimumMemory) {
     return Failure{"--memory " + text + " is too little; the minimum is " +
                    FormatSize(kMinimumMemory)};
   }
-  *memory = *bytes & ~uint64_t{4095};
+  options->memory = *bytes & ~uint64_t{4095};
   return {};
 }
 
@@ -132,8 +134,9 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
         ->type_name(std::string(text.substr(0, colon)));
   };
   add("-m,--memory", &texts->memory, "UZSWAP_MEMORY",
-      "SIZE: memory that the program and all that it starts\nmay have "
-      "together, all included (512M, 1.5G)");
+      "SIZE|auto: memory that the program and all that it\nstarts may have "
+      "together, all included (512M, 1.5G);\nauto: what the cgroup allows, and "
+      "following that");
   add("--process-memory", &texts->process_memory, "UZSWAP_PROCESS_MEMORY",
       "SIZE: memory that each single process may have");
   add("--soft-memory", &texts->soft_memory, "UZSWAP_SOFT_MEMORY",
@@ -204,7 +207,7 @@ void SplitCommand(const CLI::App& run, const std::vector<std::string>& all,
 }
 
 Check CheckOptions(const OptionTexts& texts, Options* options) {
-  if (Check c = CheckMemory(texts.memory, &options->memory)) return c;
+  if (Check c = CheckMemory(texts.memory, options)) return c;
   if (Check c = CheckLimits(texts, options)) return c;
   if (Check c = CheckZpool(texts.zpool)) return c;
   if (Check c = CheckPercent("--max-pool-percent", texts.max_pool_percent,

@@ -42,6 +42,7 @@ struct OptionTexts {
 
 struct Options {
   uint64_t memory = 0;          // bytes, of all processes together
+  bool memory_auto = false;     // memory is to be taken from the cgroup
   uint64_t soft_memory = 0;     // bytes; 0: none
   uint64_t process_memory = 0;  // bytes, of each; 0: none
   uint32_t on_full = 0;         // enum uzswap_on_full

@@ -6,11 +6,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 
+#include "cli/cgroup.h"
 #include "cli/commands.h"
 #include "cli/control_server.h"
 #include "cli/elf_check.h"
@@ -21,6 +23,7 @@
 #include "cli/report_file.h"
 #include "cli/summary.h"
 #include "cli/supervise.h"
+#include "cli/watch.h"
 
 namespace uzswap::cli {
 namespace {
@@ -137,9 +140,28 @@ void Report(const RunResult& run, JsonFile* json) {
   static_cast<void>(ignored);
 }
 
+// What surrounds the run, to be followed while it runs.
+void Follow(const Options& options, const AutoMemory& memory,
+            ControlServer* control, uzswap_report* report, Watch* watch) {
+  if (options.memory_auto) {
+    watch->FollowLimit(memory, [control](uint64_t bytes) {
+      control->limits().Set("memory", bytes / 4096);
+    });
+  }
+  watch->FollowPressure(Pressure(), [report](PressureLevel level) {
+    std::atomic_ref(report->tree.pressure)
+        .store(static_cast<uint32_t>(level), std::memory_order_relaxed);
+  });
+}
+
 Check Run(Options* options) {
   Layout layout;
   if (Check c = FindLayout(&layout)) return c;
+  AutoMemory memory;
+  if (options->memory_auto) {
+    if (Check c = memory.Find()) return c;
+    options->memory = memory.Limit();
+  }
   if (Check c = CheckSystem(layout, options)) return c;
   ReportFile report;
   if (Check c = report.Create()) return c;
@@ -163,8 +185,10 @@ Check Run(Options* options) {
   std::vector<int> keep = control.Descriptors();
   keep.insert(keep.end(), {report.fd(), json.fd()});
   Supervisor::DropDescriptors(keep);
+  Watch watch;
+  Follow(*options, memory, &control, report.shared(), &watch);
   RunResult run;
-  run.wait_status = supervisor.Wait(&control);
+  run.wait_status = supervisor.Wait(&control, &watch);
   run.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
           .count();

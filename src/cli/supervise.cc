@@ -39,6 +39,12 @@ std::vector<char*> Pointers(const std::vector<std::string>& words) {
   return all;
 }
 
+// Of two time-outs of poll; -1 is none.
+int Sooner(int a, int b) {
+  if (a < 0 || b < 0) return std::max(a, b);
+  return std::min(a, b);
+}
+
 Check ExecFailure(const Job& job, int error) {
   return Failure{"cannot run '" + job.path + "': " + std::strerror(error),
                  error == ENOENT ? kExitNotFound : kExitCannotRun};
@@ -163,17 +169,20 @@ bool Supervisor::Reap(int* status) {
   }
 }
 
-void Supervisor::WaitForEvent(int signals, ControlServer* control) {
+void Supervisor::WaitForEvent(int signals, ControlServer* control,
+                              Watch* watch) {
   const sigset_t all = AllSignals();
   siginfo_t info = {};
   if (signals < 0) {  // no descriptor was left: the program alone matters
     const timespec step{.tv_sec = 0, .tv_nsec = 200000000};
     if (sigtimedwait(&all, &info, &step) > 0) Forward(info);
     control->Step();
+    watch->Step();
     return;
   }
   pollfd events[] = {{signals, POLLIN, 0}, {control->fd(), POLLIN, 0}};
-  poll(events, std::size(events), control->timeout_ms());
+  poll(events, std::size(events),
+       Sooner(control->timeout_ms(), watch->timeout_ms()));
   signalfd_siginfo arrived;
   while (read(signals, &arrived, sizeof(arrived)) == sizeof(arrived)) {
     info.si_signo = static_cast<int>(arrived.ssi_signo);
@@ -182,13 +191,14 @@ void Supervisor::WaitForEvent(int signals, ControlServer* control) {
     Forward(info);
   }
   control->Step();
+  watch->Step();
 }
 
-int Supervisor::Wait(ControlServer* control) {
+int Supervisor::Wait(ControlServer* control, Watch* watch) {
   const sigset_t all = AllSignals();
   const int signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
   int status = 0;
-  while (!Reap(&status)) WaitForEvent(signals, control);
+  while (!Reap(&status)) WaitForEvent(signals, control, watch);
   if (signals >= 0) close(signals);
   return status;
 }

@@ -14,6 +14,7 @@
 
 #include "cli/control_server.h"
 #include "cli/fail.h"
+#include "cli/watch.h"
 
 namespace uzswap::cli {
 
@@ -37,9 +38,9 @@ class Supervisor {
   // but 2 and those in `keep`.
   static void DropDescriptors(std::vector<int> keep);
 
-  // Passes signals on, and serves the channel, until the program has ended; its
-  // status as of waitpid.
-  int Wait(ControlServer* control);
+  // Passes signals on, serves the channel and lets `watch` look around, until
+  // the program has ended; its status as of waitpid.
+  int Wait(ControlServer* control, Watch* watch);
 
   pid_t pid() const { return pid_; }
 
@@ -50,7 +51,7 @@ class Supervisor {
  private:
   [[noreturn]] void RunChild(const Job& job, pid_t parent, int error_fd);
   void Forward(const siginfo_t& info);
-  void WaitForEvent(int signals, ControlServer* control);
+  void WaitForEvent(int signals, ControlServer* control, Watch* watch);
   // True when the program has ended.
   bool Reap(int* status);
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// rss_sampler OUT -- program args: runs the program and watches, from outside,
-// the anonymous memory (RssAnon + RssShmem) of it and all its descendants, 200
-// times a second. Ends as the program ends; OUT then holds, in KiB,
+// rss_sampler [--tree] OUT -- program args: runs the program and watches, from
+// outside, the anonymous memory (RssAnon + RssShmem) of it and all its
+// descendants, 200 times a second. Ends as the program ends; OUT then holds, in
+// KiB,
 //   process N   the highest of any single process
-//   tree N      the highest sum
+//   tree N      the highest sum; a page that a fork shares counts each time
 //   samples N
-// The limit of uzswap is per process; the sum is for comparison.
+// With --tree, less often, what counts for a limit of the whole tree, as well:
+//   pss N       the highest sum of Pss_Anon + Pss_Shmem, a page counted once
+//   processes N most at a time
+// Processes named "uzswap" do not count there: that is who keeps the limit.
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -43,6 +47,15 @@ static pid_t ParentOf(pid_t pid) {
   return parent;
 }
 
+static void RemoveDead(void) {
+  int kept = 0;
+  for (int i = 0; i < tree_size; ++i) {
+    // A child of somebody who has died has another parent already.
+    if (kill(tree[i], 0) == 0) tree[kept++] = tree[i];
+  }
+  tree_size = kept;
+}
+
 static int InTree(pid_t pid) {
   for (int i = 0; i < tree_size; ++i) {
     if (tree[i] == pid) return 1;
@@ -50,9 +63,9 @@ static int InTree(pid_t pid) {
   return 0;
 }
 
-// Adds processes whose parent is in the tree. Pids of the tree that have died
-// stay in it: their children may live.
+// Adds processes whose parent is in the tree.
 static void Scan(void) {
+  RemoveDead();
   DIR* proc = opendir("/proc");
   if (proc == NULL) return;
   struct dirent* entry;
@@ -78,9 +91,67 @@ static long MemoryOf(pid_t pid) {
   return Field(text, "\nRssAnon:") + Field(text, "\nRssShmem:");
 }
 
+// -1: it is not there, or does not count.
+static long ShareOf(pid_t pid) {
+  char path[64], text[4096];
+  snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+  if (ReadSmall(path, text, sizeof(text)) <= 0 || !strcmp(text, "uzswap\n")) {
+    return -1;
+  }
+  snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+  if (ReadSmall(path, text, sizeof(text)) <= 0) return -1;
+  return Field(text, "\nPss_Anon:") + Field(text, "\nPss_Shmem:");
+}
+
+static long highest, highest_sum, samples;
+static long highest_share, most_processes;
+
+static void SampleShares(void) {
+  long sum = 0, processes = 0;
+  for (int i = 0; i < tree_size; ++i) {
+    const long kib = ShareOf(tree[i]);
+    if (kib < 0) continue;
+    sum += kib;
+    ++processes;
+  }
+  if (sum > highest_share) highest_share = sum;
+  if (processes > most_processes) most_processes = processes;
+}
+
+static void Sample(int of_tree) {
+  const int scan_every = of_tree ? 2 : kScanEvery;
+  if (samples++ % scan_every == 0) Scan();
+  long sum = 0;
+  for (int i = 0; i < tree_size; ++i) {
+    const long kib = MemoryOf(tree[i]);
+    if (kib > highest) highest = kib;
+    sum += kib;
+  }
+  if (sum > highest_sum) highest_sum = sum;
+  if (of_tree && samples % 2 == 0) SampleShares();
+}
+
+static int Report(const char* path, int of_tree) {
+  FILE* out = fopen(path, "we");
+  if (out == NULL) {
+    perror(path);
+    return 125;
+  }
+  fprintf(out, "process %ld\ntree %ld\nsamples %ld\n", highest, highest_sum,
+          samples);
+  if (of_tree) {
+    fprintf(out, "pss %ld\nprocesses %ld\n", highest_share, most_processes);
+  }
+  fclose(out);
+  return 0;
+}
+
 int main(int argc, char** argv) {
+  const int of_tree = argc > 1 && strcmp(argv[1], "--tree") == 0;
+  argc -= of_tree;
+  argv += of_tree;
   if (argc < 4 || strcmp(argv[2], "--") != 0) {
-    fprintf(stderr, "usage: rss_sampler OUT -- program [arguments]\n");
+    fprintf(stderr, "usage: rss_sampler [--tree] OUT -- program [arguments]\n");
     return 125;
   }
   const pid_t child = fork();
@@ -94,28 +165,13 @@ int main(int argc, char** argv) {
   signal(SIGINT, SIG_IGN);
   signal(SIGTERM, SIG_IGN);
   tree[tree_size++] = child;
-  long highest = 0, highest_sum = 0, samples = 0;
   int status = 0;
   while (waitpid(child, &status, WNOHANG) == 0) {
-    if (samples++ % kScanEvery == 0) Scan();
-    long sum = 0;
-    for (int i = 0; i < tree_size; ++i) {
-      const long kib = MemoryOf(tree[i]);
-      if (kib > highest) highest = kib;
-      sum += kib;
-    }
-    if (sum > highest_sum) highest_sum = sum;
+    Sample(of_tree);
     const struct timespec pause = {0, 5000000};
     nanosleep(&pause, NULL);
   }
-  FILE* out = fopen(argv[1], "we");
-  if (out == NULL) {
-    perror(argv[1]);
-    return 125;
-  }
-  fprintf(out, "process %ld\ntree %ld\nsamples %ld\n", highest, highest_sum,
-          samples);
-  fclose(out);
+  if (Report(argv[1], of_tree) != 0) return 125;
   if (WIFSIGNALED(status)) {
     signal(WTERMSIG(status), SIG_DFL);
     raise(WTERMSIG(status));
