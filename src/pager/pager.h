@@ -97,6 +97,7 @@ class Pager {
     uint32_t mask;
     uint32_t pins;      // for the main page
     bool evicted;       // else they were none
+    bool alone;         // not part of a stream, as far as one can tell
     Keep keep;          // when they are loaded
     uint32_t kept = 0;  // part of mask: zswap still has them
   };
@@ -120,11 +121,13 @@ class Pager {
   bool Serve(const Wanted& wanted, PageState state, Status* result)
       UZSWAP_REQUIRES_SHARED(core_.map_lock);
   Extent Window(Slot slot, PageState state, const ManagedRange& range);
+  bool FollowsResident(Slot slot, const ManagedRange& range);
   void ClaimWindow(const Extent& window, Slot slot, Batch* batch);
   Status LoadBatch(Batch* batch, const ScopedBounce& bounce);
   Status MapBatch(Batch* batch, const ScopedBounce* bounce);
   uint32_t MapRun(const Batch& batch, Run run, const ScopedBounce* bounce,
                   Status* status);
+  void NoteArrival(const Batch& batch, uint32_t mapped);
   void Unmapped(const Batch& batch, uint32_t left, const ScopedBounce* bounce);
   Status Spurious(Slot slot) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   void ForgetRepeats(Slot slot);
@@ -134,6 +137,7 @@ class Pager {
   // reclaim.cc
   void Reserve(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   bool Reclaim(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  PageCount EvictOldest(bool move) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   PageCount EvictOne() UZSWAP_REQUIRES_SHARED(core_.map_lock);
   void Balance() UZSWAP_REQUIRES_SHARED(core_.map_lock);
   PageCount EvictPages(uint64_t start, uint64_t end)
