@@ -101,6 +101,14 @@ struct uzswap_stats {
   uint64_t migrated_pages; /* moved to the current pool in the background */
   uint64_t device_written_bytes; /* to the backing store, compressed */
   uint64_t device_cleaned_bytes; /* moved there to close holes */
+  /* Time in which at least one thread was held up in a fault (the kernel's PSI
+   * `some`): in all, and averages of the last 10 and 60 seconds, in 1/100 %. */
+  uint64_t stall_ns, stall_avg10, stall_avg60;
+  /* Resident pages by the time since they were last seen in use: less than a
+   * second, less than ten, ..., an hour or more. Reads of resident pages are
+   * not seen, so they may have been in use later. */
+  uint64_t resident_pages_1s, resident_pages_10s, resident_pages_1min;
+  uint64_t resident_pages_10min, resident_pages_1h, resident_pages_older;
 };
 
 /* Opens the one instance of this process. It installs no signal handler and

@@ -21,8 +21,24 @@ constexpr PageCount kSoonShare = 4;
 
 constinit LockClass BlockList::lock_class_{"block list"};
 
+Status BlockList::Init() {
+  UZSWAP_RETURN_IF_ERROR(blocks_.Init(kBlocks));
+  return regions_.Init(kBlocks / kRegion / 64);
+}
+
+void BlockList::Release() {
+  blocks_.Release();
+  regions_.Release();
+}
+
 void BlockList::Came(BlockIndex index, PageMask pages, Arrival how) {
   Block& block = blocks_[index];
+  Stamp(block);
+  std::atomic<uint64_t>& regions = regions_[index / kRegion / 64];
+  const uint64_t region = uint64_t{1} << index / kRegion % 64;
+  if ((regions.load(std::memory_order_relaxed) & region) == 0) {
+    regions.fetch_or(region, std::memory_order_relaxed);
+  }
   const unsigned count = CountBits(pages);
   resident_.fetch_add(count, std::memory_order_relaxed);
   if (how == Arrival::kAlone) {
@@ -68,6 +84,7 @@ void BlockList::Forgot(BlockIndex index, PageMask pages) {
 }
 
 void BlockList::Used(BlockIndex index, PageMask pages, bool leaving) {
+  Stamp(blocks_[index]);
   MakeYoung(blocks_[index], pages, leaving ? 3 : 2);
 }
 

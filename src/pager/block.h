@@ -73,8 +73,31 @@ class BlockList {
     PageMask pages = 0;  // not all of them need be resident
   };
 
-  Status Init() { return blocks_.Init(kSlotLimit / kBlockPages); }
-  void Release() { blocks_.Release(); }
+  // Coarse time, from the cycle counter: some milliseconds, and for months.
+  using Ticks = uint32_t;
+  static constexpr Ticks TicksOf(uint64_t cycles) {
+    return static_cast<Ticks>(cycles >> 24);
+  }
+  // 0 for what is used while one looks.
+  static constexpr Ticks AgeAt(Ticks now, Ticks used_at) {
+    const Ticks age = now - used_at;
+    return age > ~Ticks{0} / 2 ? 0 : age;
+  }
+  struct Look {
+    unsigned pages;  // resident
+    Ticks used_at;   // last evidence of use
+  };
+
+  Status Init();
+  void Release();
+
+  // The time, for what is noted from now on.
+  void SetNow(uint64_t cycles) {
+    const Ticks now = TicksOf(cycles);
+    if (now_.load(std::memory_order_relaxed) != now) {
+      now_.store(now, std::memory_order_relaxed);
+    }
+  }
 
   // Pages of a block are about to become resident.
   void Came(BlockIndex block, PageMask pages, Arrival how);
@@ -85,6 +108,15 @@ class BlockList {
   // Resident pages turned out to be in use: written to while clean, or
   // (`leaving`) wanted back while on their way out.
   void Used(BlockIndex block, PageMask pages, bool leaving);
+
+  // The same for what shows which block it is, but has no page's owner (pins).
+  void Touch(BlockIndex index) { Stamp(blocks_[index]); }
+
+  // Calls f(block, look) for each block from `first` on that has resident
+  // pages, in the order of addresses, until f returns false. Blocks that change
+  // meanwhile are seen as they were or as they are.
+  template <typename F>
+  void ForEachResident(BlockIndex first, F f) const;
 
   // The next block, of those that nobody owns, that has pages to give. One
   // without any (kNoBlock): all are owned or empty.
@@ -120,6 +152,7 @@ class BlockList {
     std::atomic<uint32_t> state;
     BlockIndex next;                   // guarded by mutex_; index + 1
     std::atomic<uint32_t> evicted_at;  // the eviction clock, evicted_, then
+    std::atomic<Ticks> used_at;
     // Pages that left when it was last evicted. Others that are away left
     // before, too long ago to matter.
     std::atomic<PageMask> evicted;
@@ -127,6 +160,12 @@ class BlockList {
     std::array<std::atomic<PageMask>, kGenerations - 1> at_least;
   };
 
+  void Stamp(Block& block) {
+    const Ticks now = now_.load(std::memory_order_relaxed);
+    if (block.used_at.load(std::memory_order_relaxed) != now) {
+      block.used_at.store(now, std::memory_order_relaxed);
+    }
+  }
   bool LeftSoonBefore(const Block& block, PageMask pages) const;
   PageMask Oldest(Block& block, bool hurry);
   void Age(Block& block);
@@ -136,9 +175,16 @@ class BlockList {
   void Push(BlockIndex block);
   BlockIndex Pop();
 
+  // Blocks of a region: 64 MiB of addresses.
+  static constexpr BlockIndex kRegion = 256;
+  static constexpr BlockIndex kBlocks = kSlotLimit / kBlockPages;
+
   static LockClass lock_class_;
   Mutex mutex_{lock_class_};
   SparseTable<Block> blocks_;
+  // A bit for each region, set once it has had a resident page.
+  SparseTable<std::atomic<uint64_t>> regions_;
+  std::atomic<Ticks> now_{0};
   BlockIndex head_ UZSWAP_GUARDED_BY(mutex_) = 0;  // index + 1; 0: none
   BlockIndex tail_ UZSWAP_GUARDED_BY(mutex_) = 0;
   std::atomic<uint64_t> queued_{0};
@@ -146,6 +192,26 @@ class BlockList {
   std::atomic<PageCount> young_{0};
   std::atomic<uint32_t> evicted_{0};  // pages so far, modulo its size
 };
+
+template <typename F>
+void BlockList::ForEachResident(BlockIndex first, F f) const {
+  for (uint64_t at = first; at < kBlocks;) {
+    const uint64_t region = at / kRegion;
+    const uint64_t next = (region + 1) * kRegion;
+    const uint64_t bits = regions_[region / 64].load(std::memory_order_relaxed);
+    if (bits == 0) {
+      at = (region / 64 + 1) * 64 * kRegion;
+      continue;
+    }
+    for (; (bits >> region % 64 & 1) != 0 && at < next; ++at) {
+      const Block& block = blocks_[at];
+      const Look look = {ResidentPages(static_cast<BlockIndex>(at)),
+                         block.used_at.load(std::memory_order_relaxed)};
+      if (look.pages != 0 && !f(static_cast<BlockIndex>(at), look)) return;
+    }
+    at = next;
+  }
+}
 
 }  // namespace uzswap
 

@@ -40,6 +40,8 @@ Status Pager::HandleFault(uint64_t address, Access access) {
   }
   const Slot slot = SlotOf(address);
   const uint64_t begin = os::Cycles();
+  core_.blocks.SetNow(begin);
+  stalls_.Enter(begin);
   Status result;
   lockdep::FaultBegin();
   {
@@ -56,7 +58,9 @@ Status Pager::HandleFault(uint64_t address, Access access) {
   }
   lockdep::FaultEnd();
   core_.Count(PagerCounter::faults);
-  core_.Count(PagerCounter::fault_cycles, os::Cycles() - begin);
+  const uint64_t end = os::Cycles();
+  stalls_.Leave(end);
+  core_.Count(PagerCounter::fault_cycles, end - begin);
   return result;
 }
 

@@ -15,10 +15,13 @@
 #include <atomic>
 #include <cstdint>
 
+#include "pager/ages.h"
 #include "pager/core.h"
+#include "pager/cycle_clock.h"
 #include "pager/evictor.h"
 #include "pager/prefetch.h"
 #include "pager/staging.h"
+#include "pager/stall.h"
 
 namespace uzswap {
 
@@ -109,6 +112,8 @@ class Pager {
     uint64_t start;
     uint64_t end;
   };
+
+  void FillTimes(uzswap_stats* stats);
 
   // fault.cc
   struct Wanted {
@@ -222,8 +227,9 @@ class Pager {
   std::atomic<uint32_t> lost_logged_{0};
   // Repeated faults on resident pages: slot << 24 | count.
   std::array<std::atomic<uint64_t>, 16> repeats_ = {};
-  uint64_t start_ns_ = 0;
-  uint64_t start_cycles_ = 0;
+  CycleClock clock_;
+  StallClock stalls_;
+  AgeHistogram ages_;
 };
 
 }  // namespace uzswap

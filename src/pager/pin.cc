@@ -39,7 +39,9 @@ bool Pager::PinResident(uint64_t address, uint64_t bytes) {
       at = NextUnit(at);
       continue;
     }
-    if (!core_.word(Slot{at}).TryPin() && core_.managed.Contains(Slot{at})) {
+    if (core_.word(Slot{at}).TryPin()) {
+      core_.blocks.Touch(BlockOf(Slot{at}));
+    } else if (core_.managed.Contains(Slot{at})) {
       for (uint64_t done = slots.first; done < at; ++done) {
         if (core_.managed.UnitIsEmpty(done / ManagedMap::kUnitPages)) continue;
         core_.word(Slot{done}).Unpin();
@@ -61,6 +63,9 @@ bool Pager::Pin(uint64_t address, uint64_t bytes) {
     }
     const Slot slot{at++};
     if (core_.word(slot).TryPin() || !core_.managed.Contains(slot)) continue;
+    const uint64_t begin = os::Cycles();
+    core_.blocks.SetNow(begin);
+    const ScopedStall stall(stalls_, begin);
     ScopedSharedLock lock(core_.map_lock);
     // ENOENT: no access, or unmapped meanwhile. EIO: lost. In each case the
     // system call finds out by itself.

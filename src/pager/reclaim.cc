@@ -114,6 +114,7 @@ void Pager::Balance() {
   if (tick % kMeasureEvery == 0) {
     core_.budget.Measure();
     core_.zswap->Tend();
+    stalls_.Update(os::MonotonicNs(), os::Cycles());
   }
   if (core_.budget.Free() >= static_cast<int64_t>(core_.budget.low())) {
     core_.zswap->ContinueMigration();
