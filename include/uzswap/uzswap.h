@@ -52,8 +52,13 @@ struct uzswap_config {
   uint64_t backing_size;  /* bytes; 0: 16 times memory_limit */
   const char* plugin_dir; /* where compressor plug-ins are; NULL: none */
   enum uzswap_evict_method evict;
-  unsigned no_encrypt; /* not 0: what is written to `backing` can be read by
-                          whoever can read the disk; it is only checked */
+  unsigned no_encrypt;     /* not 0: what is written to `backing` can be read by
+                              whoever can read the disk; it is only checked */
+  unsigned idle_seconds;   /* pages not seen in use for so long leave although
+                              nobody needs the memory; 0: no */
+  unsigned promotion_rate; /* of these the most that may come back within a
+                              minute, in a minute, in 1/100 percent of the
+                              resident pages; 0: 20 (0.2 %) */
 };
 
 /* Names and meaning: src/zswap/counters.def and src/pager/counters.def. */
@@ -109,6 +114,8 @@ struct uzswap_stats {
    * not seen, so they may have been in use later. */
   uint64_t resident_pages_1s, resident_pages_10s, resident_pages_1min;
   uint64_t resident_pages_10min, resident_pages_1h, resident_pages_older;
+  uint64_t pages_idle;     /* evicted because they were idle, in pages_out */
+  uint64_t pages_promoted; /* of them, back within a minute */
 };
 
 /* Opens the one instance of this process. It installs no signal handler and

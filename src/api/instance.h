@@ -17,7 +17,8 @@ namespace uzswap {
 struct Instance {
   Pager pager;
   Zswap* zswap = nullptr;
-  Device* device = nullptr;  // nullptr: no backing store
+  Device* device = nullptr;   // nullptr: no backing store
+  unsigned idle_seconds = 0;  // see uzswap_config
 };
 
 // Written by uzswap_open and uzswap_close only; nullptr: not open.

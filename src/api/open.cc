@@ -60,6 +60,11 @@ Status CheckConfig(const uzswap_config& config, const Why& why) {
          << ": give 1 to 100, or 0 for 90";
     return why.Say(EINVAL, line);
   }
+  if (config.promotion_rate > 10000) {
+    line << "promotion_rate is " << config.promotion_rate
+         << ": give 1 to 10000 hundredths of a percent, or 0 for 20";
+    return why.Say(EINVAL, line);
+  }
   const auto method = static_cast<unsigned>(config.evict);
   if (method > UZSWAP_EVICT_MOVE) {
     line << "evict is " << method << ": give 0 (auto), 1 (wp) or 2 (move)";
@@ -220,6 +225,8 @@ Status Assemble(const uzswap_config& config, const Why& why, Instance* opened) {
   if (config.plugin_dir != nullptr) registry::LoadAll(config.plugin_dir);
   registry::Seal();
   TakeRecordedParameters(config, opened);
+  opened->pager.SetPromotionRate(config.promotion_rate);
+  opened->idle_seconds = config.idle_seconds;
   opened->pager.Start(config.memory_limit / kPageSize, opened->zswap);
   return kOk;
 }

@@ -71,6 +71,8 @@ constexpr StatsField kFields[] = {
     SUM(resident_pages_10min),
     SUM(resident_pages_1h),
     SUM(resident_pages_older),
+    SUM(pages_idle),
+    SUM(pages_promoted),
 };
 
 #undef SUM

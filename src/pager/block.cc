@@ -45,6 +45,7 @@ void BlockList::Came(BlockIndex index, PageMask pages, Arrival how) {
     MakeYoung(block, pages, LeftSoonBefore(block, pages) ? 3 : 1);
   }
   if ((block.evicted.load(std::memory_order_relaxed) & pages) != 0) {
+    NoteReturn(block, pages);
     block.evicted.fetch_and(~pages, std::memory_order_relaxed);
   }
   const uint32_t before =
@@ -95,6 +96,39 @@ unsigned BlockList::Generation(BlockIndex index, unsigned page) const {
     ++generation;
   }
   return generation;
+}
+
+void BlockList::StartTrial(BlockIndex index) {
+  Block& block = blocks_[index];
+  block.tried_at.store(now_.load(std::memory_order_relaxed),
+                       std::memory_order_relaxed);
+  block.trial.fetch_or(kOnTrial, std::memory_order_relaxed);
+}
+
+// Pages that left at the last eviction are back. Two that come at the same time
+// may count as one.
+void BlockList::NoteReturn(Block& block, PageMask pages) {
+  const uint32_t trial = block.trial.load(std::memory_order_relaxed);
+  if ((trial & kOnTrial) == 0) return;
+  const uint32_t back_off = trial & kBackOff;
+  const Ticks away = AgeAt(now_.load(std::memory_order_relaxed),
+                           block.tried_at.load(std::memory_order_relaxed));
+  if (away >= probation_.load(std::memory_order_relaxed)) {
+    block.trial.store(
+        (trial & kInUse) != 0 || back_off == 0 ? back_off : back_off - 1,
+        std::memory_order_relaxed);
+    return;
+  }
+  const PageMask evicted = block.evicted.load(std::memory_order_relaxed);
+  promoted_.fetch_add(CountBits(evicted & pages), std::memory_order_relaxed);
+  if ((trial & kInUse) != 0) return;
+  const uint32_t next = back_off < kMaxBackOff ? back_off + 1 : back_off;
+  block.trial.store(next | kOnTrial | kInUse, std::memory_order_relaxed);
+}
+
+void BlockList::EndTrial(Block& block) {
+  if (block.trial.load(std::memory_order_relaxed) <= kBackOff) return;
+  block.trial.fetch_and(kBackOff, std::memory_order_relaxed);
 }
 
 bool BlockList::LeftSoonBefore(const Block& block, PageMask pages) const {
@@ -183,6 +217,7 @@ BlockList::Victims BlockList::TakeOldest(Choice choice) {
         choice == Choice::kWhole ? ~PageMask{0} : Oldest(block, hurry);
     if (pages != 0) {
       block.evicted.store(0, std::memory_order_relaxed);
+      EndTrial(block);
       return {.block = index, .pages = pages};
     }
     ++passed;
@@ -197,6 +232,7 @@ bool BlockList::Take(BlockIndex index) {
     return false;
   }
   block.evicted.store(0, std::memory_order_relaxed);
+  EndTrial(block);
   return true;
 }
 

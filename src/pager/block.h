@@ -84,8 +84,9 @@ class BlockList {
     return age > ~Ticks{0} / 2 ? 0 : age;
   }
   struct Look {
-    unsigned pages;  // resident
-    Ticks used_at;   // last evidence of use
+    unsigned pages;     // resident
+    Ticks used_at;      // last evidence of use
+    unsigned back_off;  // see StartTrial
   };
 
   Status Init();
@@ -111,6 +112,19 @@ class BlockList {
 
   // The same for what shows which block it is, but has no page's owner (pins).
   void Touch(BlockIndex index) { Stamp(blocks_[index]); }
+
+  // The block, which the caller has taken, is evicted although nobody needs the
+  // memory. Pages that come back before `probation` is over are counted as
+  // promoted, and its back_off, a power of two, goes up by one; it goes down
+  // when the first one comes later.
+  void StartTrial(BlockIndex block);
+  void SetProbation(Ticks probation) {
+    probation_.store(probation, std::memory_order_relaxed);
+  }
+  PageCount promoted() const {
+    return promoted_.load(std::memory_order_relaxed);
+  }
+  static constexpr unsigned kMaxBackOff = 6;
 
   // Calls f(block, look) for each block from `first` on that has resident
   // pages, in the order of addresses, until f returns false. Blocks that change
@@ -138,7 +152,10 @@ class BlockList {
 
   // REQUIRES: nobody else is in the pager.
   void CheckInvariants();
-  void ResetInChild() { mutex_.ResetInChild(); }
+  void ResetInChild() {
+    mutex_.ResetInChild();
+    promoted_.store(0, std::memory_order_relaxed);
+  }
 
  private:
   static constexpr unsigned kGenerations = 4;
@@ -148,11 +165,17 @@ class BlockList {
   static constexpr uint32_t kOwned = 0x400;
   static constexpr uint32_t kTaken = 0x800;  // by TakeOldest: not in the list
 
+  static constexpr uint32_t kBackOff = 0xff;
+  static constexpr uint32_t kOnTrial = 0x100;
+  static constexpr uint32_t kInUse = 0x200;  // a page has come back in time
+
   struct Block {
     std::atomic<uint32_t> state;
     BlockIndex next;                   // guarded by mutex_; index + 1
     std::atomic<uint32_t> evicted_at;  // the eviction clock, evicted_, then
     std::atomic<Ticks> used_at;
+    std::atomic<Ticks> tried_at;
+    std::atomic<uint32_t> trial;  // back_off in the low byte, then flags
     // Pages that left when it was last evicted. Others that are away left
     // before, too long ago to matter.
     std::atomic<PageMask> evicted;
@@ -166,6 +189,8 @@ class BlockList {
       block.used_at.store(now, std::memory_order_relaxed);
     }
   }
+  void NoteReturn(Block& block, PageMask pages);
+  void EndTrial(Block& block);
   bool LeftSoonBefore(const Block& block, PageMask pages) const;
   PageMask Oldest(Block& block, bool hurry);
   void Age(Block& block);
@@ -185,6 +210,8 @@ class BlockList {
   // A bit for each region, set once it has had a resident page.
   SparseTable<std::atomic<uint64_t>> regions_;
   std::atomic<Ticks> now_{0};
+  std::atomic<Ticks> probation_{0};
+  std::atomic<PageCount> promoted_{0};
   BlockIndex head_ UZSWAP_GUARDED_BY(mutex_) = 0;  // index + 1; 0: none
   BlockIndex tail_ UZSWAP_GUARDED_BY(mutex_) = 0;
   std::atomic<uint64_t> queued_{0};
@@ -205,8 +232,10 @@ void BlockList::ForEachResident(BlockIndex first, F f) const {
     }
     for (; (bits >> region % 64 & 1) != 0 && at < next; ++at) {
       const Block& block = blocks_[at];
-      const Look look = {ResidentPages(static_cast<BlockIndex>(at)),
-                         block.used_at.load(std::memory_order_relaxed)};
+      const Look look = {
+          ResidentPages(static_cast<BlockIndex>(at)),
+          block.used_at.load(std::memory_order_relaxed),
+          block.trial.load(std::memory_order_relaxed) & kBackOff};
       if (look.pages != 0 && !f(static_cast<BlockIndex>(at), look)) return;
     }
     at = next;

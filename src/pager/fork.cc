@@ -73,6 +73,7 @@ Status Pager::ChildAfterFork() {
   clock_.Start(now);
   stalls_.ResetInChild(now.ns, now.cycles);
   ages_.ResetInChild();
+  promotion_.ResetInChild();
   const Status stored = core_.zswap->ChildAfterFork();
   // The old descriptors speak of the parent's memory.
   core_.uffd.Close();

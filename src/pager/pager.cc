@@ -101,6 +101,8 @@ void Pager::FillStats(uzswap_stats* stats) {
   stats->pages_out_clean = sum(PagerCounter::pages_out_clean);
   stats->faults_clean = sum(PagerCounter::faults_clean);
   stats->pages_cancelled = sum(PagerCounter::pages_cancelled);
+  stats->pages_idle = sum(PagerCounter::pages_idle);
+  stats->pages_promoted = core_.blocks.promoted();
   stats->limit_exceeded = sum(PagerCounter::limit_exceeded);
   stats->pinned_calls = sum(PagerCounter::pinned_calls);
   stats->evict_method = UseMove() ? UZSWAP_EVICT_MOVE : UZSWAP_EVICT_WP;

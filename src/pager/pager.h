@@ -20,6 +20,7 @@
 #include "pager/cycle_clock.h"
 #include "pager/evictor.h"
 #include "pager/prefetch.h"
+#include "pager/promotion.h"
 #include "pager/staging.h"
 #include "pager/stall.h"
 
@@ -79,6 +80,15 @@ class Pager {
   int64_t Brk(uint64_t new_break);
 
   PageCount EvictAll();
+
+  // Evicts at most `most` pages (to the block) that were not seen in use for
+  // idle_ns, oldest first, unless too many of those before came back. Bounded
+  // work; to be called about once a second, by one thread at a time, no lock
+  // held. now_ns never goes back; only promotions are measured by it. Returns
+  // how many went.
+  PageCount ReclaimIdle(uint64_t now_ns, uint64_t idle_ns, PageCount most);
+  // See promotion.h; 0: the default. Before the first ReclaimIdle.
+  void SetPromotionRate(uint32_t hundredths);
 
   void PrepareFork() UZSWAP_ACQUIRE(core_.map_lock);
   void ParentAfterFork() UZSWAP_RELEASE(core_.map_lock);
@@ -149,6 +159,15 @@ class Pager {
       UZSWAP_REQUIRES_SHARED(core_.map_lock);
   bool UseMove();
   void MeasureAfter(uint64_t bytes);
+
+  // idle.cc
+  struct IdleSearch {
+    BlockList::Ticks then;
+    BlockList::Ticks idle;
+    BlockList::Ticks AgeOf(const BlockList::Look& look) const;
+  };
+  PageCount EvictIdle(const IdleSearch& search, PageCount most);
+  PageCount TryIdle(BlockIndex block);
 
   // vm_calls.cc, forget.cc
   Status Adopt(uint64_t start, uint64_t end, uint32_t prot)
@@ -230,6 +249,8 @@ class Pager {
   CycleClock clock_;
   StallClock stalls_;
   AgeHistogram ages_;
+  PromotionTarget promotion_;
+  BlockIndex idle_cursor_ = 0;
 };
 
 }  // namespace uzswap

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Making room: which block leaves next, by which method, and how hard a fault
 // tries before the limit is exceeded (visibly: a counter and one warning).
+#include "pager/reclaim.h"
+
 #include "base/lockdep.h"
 #include "base/os.h"
 #include "pager/pager.h"
@@ -18,18 +20,6 @@ constexpr int kOldestTries = 8;
 constexpr PageCount kEnough = 16;
 constexpr PageCount kShrinkPages = 64;
 constexpr uint32_t kMeasureEvery = 64;
-// Fewer pages are never left by a fault: what it has just brought in would
-// leave again before the program could use it, and so for ever.
-constexpr PageCount kFloorPages = 512;
-
-// Nothing that is taken in here may be held where memory is asked for.
-struct ScopedReclaim {
-  ScopedReclaim() { lockdep::ReclaimBegin(); }
-  ~ScopedReclaim() { lockdep::ReclaimEnd(); }
-  ScopedReclaim(const ScopedReclaim&) = delete;
-  ScopedReclaim& operator=(const ScopedReclaim&) = delete;
-};
-
 }  // namespace
 
 // F8: takes frames from the budget before they are taken from the system.
