@@ -10,6 +10,10 @@
 // checks its tag and, for writes, makes the page different. Every page is
 // compared whole at the end: a wrong byte is exit 1.
 //
+// zipfm: which pages are the popular ones changes eight times. mix: every
+// second access belongs to a scan from end to end, the others to a fifth of the
+// pages.
+//
 // Prints one JSON object: operations, seconds, CPU seconds, quantiles of the
 // accesses that faulted (slower than 600 ns) in nanoseconds.
 #include <fcntl.h>
@@ -34,6 +38,7 @@ namespace {
 
 constexpr size_t kPage = 4096;
 constexpr double kFaultNs = 600;
+constexpr size_t kPhases = 8;
 
 using Clock = std::chrono::steady_clock;
 
@@ -132,12 +137,13 @@ class Zipf {
     }
     for (float& c : cdf_) c = static_cast<float>(c / sum);
   }
-  size_t Pick(Random& random) const {
+  // The pages are another order for each `phase`.
+  size_t Pick(Random& random, size_t phase) const {
     const float u = static_cast<float>(random.Next() >> 40) * 0x1p-24f;
     const auto at = std::lower_bound(cdf_.begin(), cdf_.end(), u);
     const size_t rank =
         std::min(static_cast<size_t>(at - cdf_.begin()), cdf_.size() - 1);
-    return (rank * 0x9E3779B1u) % cdf_.size();
+    return (rank * 0x9E3779B1u + phase * 10007) % cdf_.size();
   }
 
  private:
@@ -181,12 +187,19 @@ void Work(const Job& job, Region& region, const Zipf* zipf, size_t thread,
   const size_t first = thread * n;
   Random random{0x9E3779B97F4A7C15ull + thread * 977};
   const bool write = job.pattern == "seqw" || job.pattern == "randw";
-  for (size_t k = 0; k < job.operations / threads; ++k) {
+  const size_t operations = job.operations / threads;
+  for (size_t k = 0; k < operations; ++k) {
     size_t i;
     if (job.pattern == "fill" || job.pattern[0] == 's') {
       i = first + k % n;
+    } else if (job.pattern == "mix" && k % 2 == 0) {
+      i = first + k / 2 % n;
+    } else if (job.pattern == "mix") {
+      i = (random.Next() % (region.pages() / 5)) * 0x9E3779B1u % region.pages();
     } else if (job.pattern == "zipf") {
-      i = zipf->Pick(random);
+      i = zipf->Pick(random, 0);
+    } else if (job.pattern == "zipfm") {
+      i = zipf->Pick(random, k * kPhases / operations);
     } else {
       i = random.Next() % region.pages();
     }
@@ -225,8 +238,8 @@ Content LoadContent(const char* path) {
 int main(int argc, char** argv) {
   if (argc < 5) {
     fprintf(stderr,
-            "usage: patterns fill|seq|seqw|rand|randw|zipf THREADS MEGABYTES "
-            "CONTENT [OPERATIONS]\n");
+            "usage: patterns fill|seq|seqw|rand|randw|zipf|zipfm|mix THREADS "
+            "MEGABYTES CONTENT [OPERATIONS]\n");
     return 2;
   }
   const size_t threads = strtoul(argv[2], nullptr, 10);
@@ -234,10 +247,10 @@ int main(int argc, char** argv) {
   const double cycles_per_ns = CyclesPerNs();
   Job job{argv[1], pages, static_cast<uint32_t>(kFaultNs * cycles_per_ns)};
   // Most zipf accesses hit: only a longer run reaches its steady state.
-  if (job.pattern == "zipf") job.operations *= 4;
+  if (job.pattern[0] == 'z' || job.pattern == "mix") job.operations *= 4;
   if (argc > 5) job.operations = strtoul(argv[5], nullptr, 10);
   Region region(pages, LoadContent(argv[4]));
-  const Zipf zipf(job.pattern == "zipf" ? pages : 1);
+  const Zipf zipf(job.pattern[0] == 'z' ? pages : 1);
   if (job.pattern != "fill") {
     region.Fill(0, pages);
     for (size_t i = 0; i < pages; ++i) {

@@ -31,6 +31,13 @@ for option in --max-pool-percent --accept-threshold-percent; do
     bad "^uzswap: $option '$value' is out of range" -m 64M $option $value
   done
 done
+for value in soon 0 0.5s -60s; do
+  bad "--idle '$value' is not a time" -m 64M --idle $value
+done
+for value in 0 101 0.001 -1 few; do
+  bad "--promotion-rate '$value' is out of range" -m 64M \
+    --promotion-rate $value
+done
 bad "--evict 'up' is not known" -m 64M --evict up
 bad "--syscalls 'none' is not known" -m 64M --syscalls none
 bad "--backing '/no/such' does not exist" -m 64M --backing /no/such

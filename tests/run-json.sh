@@ -5,7 +5,8 @@ source "$(dirname "$0")/functions.sh"
 
 file=$work/stats.json
 echo old >"$file"
-expect_exit 3 "$uzswap" run -q -m 32M --compressor zstd --stats-json "$file" -- \
+expect_exit 3 "$uzswap" run -q -m 32M --compressor zstd --idle 5m \
+  --promotion-rate 0.25% --stats-json "$file" -- \
   sh -c "cat $file; /usr/bin/python3 -c 'x = bytearray(60 << 20)'; exit 3" \
   >"$work/out"
 [ "$(cat "$work/out")" = old ] || fail "the old file was gone too early"
@@ -16,6 +17,8 @@ assert r["exit_status"] == 3 and r["signal"] is None, r
 assert r["command"][0] == "sh" and r["seconds"] > 0
 assert r["settings"]["memory"] == 32 << 20
 assert r["settings"]["compressor"] == "zstd"
+assert r["settings"]["idle"] == 300
+assert r["settings"]["promotion_rate"] == 25
 assert r["processes_lost"] == 0
 programs = [p["program"] for p in r["processes"]]
 assert "sh" in programs and "python3" in programs, programs

@@ -59,6 +59,11 @@ struct uzswap_config {
   struct uzswap_tree* tree; /* the limit is shared with who else uses this
                                table, and what it says counts; NULL: a table
                                of this process's own with memory_limit */
+  unsigned idle_seconds;   /* pages not seen in use for so long leave although
+                              nobody needs the memory; 0: no */
+  unsigned promotion_rate; /* of these the most that may come back within a
+                              minute, in a minute, in 1/100 percent of the
+                              resident pages; 0: 20 (0.2 %) */
 };
 
 /* Names and meaning: src/zswap/counters.def and src/pager/counters.def. */
@@ -107,6 +112,16 @@ struct uzswap_stats {
   uint64_t migrated_pages; /* moved to the current pool in the background */
   uint64_t device_written_bytes; /* to the backing store, compressed */
   uint64_t device_cleaned_bytes; /* moved there to close holes */
+  /* Time in which at least one thread was held up in a fault (the kernel's PSI
+   * `some`): in all, and averages of the last 10 and 60 seconds, in 1/100 %. */
+  uint64_t stall_ns, stall_avg10, stall_avg60;
+  /* Resident pages by the time since they were last seen in use: less than a
+   * second, less than ten, ..., an hour or more. Reads of resident pages are
+   * not seen, so they may have been in use later. */
+  uint64_t resident_pages_1s, resident_pages_10s, resident_pages_1min;
+  uint64_t resident_pages_10min, resident_pages_1h, resident_pages_older;
+  uint64_t pages_idle;     /* evicted because they were idle, in pages_out */
+  uint64_t pages_promoted; /* of them, back within a minute */
 };
 
 /* Opens the one instance of this process. It installs no signal handler and

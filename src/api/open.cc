@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // uzswap_open: configuration into parts, errors into sentences.
+#include <uzswap/tree.h>
 #include <uzswap/uzswap.h>
 
 #include <algorithm>
@@ -58,6 +59,11 @@ Status CheckConfig(const uzswap_config& config, const Why& why) {
   if (config.accept_threshold_percent > 100) {
     line << "accept_threshold_percent is " << config.accept_threshold_percent
          << ": give 1 to 100, or 0 for 90";
+    return why.Say(EINVAL, line);
+  }
+  if (config.promotion_rate > 10000) {
+    line << "promotion_rate is " << config.promotion_rate
+         << ": give 1 to 10000 hundredths of a percent, or 0 for 20";
     return why.Say(EINVAL, line);
   }
   const auto method = static_cast<unsigned>(config.evict);
@@ -194,9 +200,13 @@ Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
 Status CheckLimit(const uzswap_config& config, const Why& why,
                   Instance* opened) {
   const uint64_t held = opened->pager.MeasureRss() * kPageSize;
-  if (config.memory_limit >= held + kRoomBytes) return kOk;
+  // What others of the tree use is not looked at: they give way.
+  const uint64_t limit = config.tree != nullptr
+                             ? config.tree->limit * kPageSize
+                             : config.memory_limit;
+  if (limit >= held + kRoomBytes) return kOk;
   Line line;
-  line << "memory_limit of " << config.memory_limit
+  line << "memory_limit of " << limit
        << " bytes is too low: this process holds " << held
        << " bytes that cannot be moved, and " << kRoomBytes
        << " more are needed to work with; give at least " << held + kRoomBytes;
@@ -220,6 +230,7 @@ Status Assemble(const uzswap_config& config, const Why& why, Instance* opened) {
   if (config.plugin_dir != nullptr) registry::LoadAll(config.plugin_dir);
   registry::Seal();
   TakeRecordedParameters(config, opened);
+  opened->pager.SetIdle(config.idle_seconds, config.promotion_rate);
   opened->pager.Start(config.memory_limit / kPageSize, config.tree,
                       opened->zswap);
   return kOk;

@@ -75,6 +75,29 @@ std::string Pool(const Json& process) {
   return text + "; " + FormatSize(Stat(process, "device_bytes")) + " on disk";
 }
 
+// "12.34 %" of hundredths of a percent.
+std::string Hundredths(uint64_t value) {
+  const std::string part = std::to_string(value % 100);
+  return std::to_string(value / 100) + (part.size() < 2 ? ".0" : ".") + part +
+         " %";
+}
+
+// "< 1 s 4.0 MiB, < 10 s 12 MiB, older 1.0 GiB", without those that are empty.
+std::string Ages(const Json& process) {
+  constexpr const char* kNames[][2] = {
+      {"< 1 s", "resident_pages_1s"},     {"< 10 s", "resident_pages_10s"},
+      {"< 1 min", "resident_pages_1min"}, {"< 10 min", "resident_pages_10min"},
+      {"< 1 h", "resident_pages_1h"},     {"older", "resident_pages_older"}};
+  std::string text;
+  for (const auto& [name, field] : kNames) {
+    const uint64_t pages = Stat(process, field);
+    if (pages == 0) continue;
+    text += (text.empty() ? "" : ", ") + std::string(name) + " " +
+            FormatSize(pages * 4096);
+  }
+  return text.empty() ? "nothing" : text;
+}
+
 std::string Process(const Json& process) {
   std::string text = Title(process);
   if (process["asleep"].get<bool>()) text += ", asleep: as it last reported";
@@ -82,6 +105,10 @@ std::string Process(const Json& process) {
   text += Line("in memory", FormatSize(Stat(process, "resident_bytes")) +
                                 "; may have " +
                                 FormatSize(Stat(process, "memory_granted")));
+  text += Line("  by last use", Ages(process));
+  text += Line("stalled in faults",
+               Hundredths(Stat(process, "stall_avg10")) + " of 10 s, " +
+                   Hundredths(Stat(process, "stall_avg60")) + " of 60 s");
   text += Line("pool", Pool(process));
   // More than one: after a switch, until the old ones are empty.
   if (Stat(process, "pool_switches") > 0) {

@@ -72,6 +72,8 @@ Json SettingsJson(const Options& options) {
           {"backing", options.backing.empty() ? "none" : options.backing},
           {"backing_size", options.backing_size},
           {"encrypt", options.encrypt},
+          {"idle", options.idle},
+          {"promotion_rate", options.promotion_rate},
           {"evict", options.evict},
           {"syscalls", options.syscalls}};
 }

@@ -103,6 +103,25 @@ Check CheckPercent(const char* option, const std::string& text,
   return {};
 }
 
+Check CheckIdle(const OptionTexts& texts, Options* options) {
+  if (!texts.idle.empty()) {
+    const auto seconds = ParseSeconds(texts.idle);
+    if (!seconds || *seconds == 0) {
+      return Failure{"--idle '" + texts.idle +
+                     "' is not a time; write it like 60s or 5m"};
+    }
+    options->idle = *seconds;
+  }
+  if (texts.promotion_rate.empty()) return {};
+  const auto rate = ParseHundredths(texts.promotion_rate);
+  if (!rate || *rate == 0) {
+    return Failure{"--promotion-rate '" + texts.promotion_rate +
+                   "' is out of range; give a percentage from 0.01 to 100"};
+  }
+  options->promotion_rate = *rate;
+  return {};
+}
+
 Check CheckBackingTexts(const OptionTexts& texts, Options* options) {
   const bool none = texts.backing == "none";
   if (texts.backing.empty()) {
@@ -170,6 +189,14 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
       "FILE: write all figures there at the end");
   run.add_flag("-q,--quiet", texts->quiet, "no summary at the end")
       ->envname("UZSWAP_QUIET");
+  add("--idle", &texts->idle, "UZSWAP_IDLE",
+      "TIME: pages that were not used for so long (60s,\n5m) leave before "
+      "memory is short; off without")
+      ->group("Advanced");
+  add("--promotion-rate", &texts->promotion_rate, "UZSWAP_PROMOTION_RATE",
+      "PERCENT: of these, what may come back within a\nminute, in a minute "
+      "(0.2, of what is in memory)")
+      ->group("Advanced");
   add("--evict", &texts->evict, "UZSWAP_EVICT",
       "auto|wp|move: how pages leave memory")
       ->group("Advanced");
@@ -226,6 +253,7 @@ Check CheckOptions(const OptionTexts& texts, Options* options) {
     return OneOf("--syscalls", texts.syscalls, "auto, dispatch");
   }
   if (Check c = CheckBackingTexts(texts, options)) return c;
+  if (Check c = CheckIdle(texts, options)) return c;
   options->compressor = texts.compressor;
   options->zpool = texts.zpool;
   options->evict = texts.evict;

@@ -35,6 +35,8 @@ struct OptionTexts {
   std::string backing_size;
   bool no_encrypt = false;
   std::string stats_json;
+  std::string idle;
+  std::string promotion_rate;
   std::string evict = "auto";
   std::string syscalls = "auto";
   bool quiet = false;
@@ -53,6 +55,8 @@ struct Options {
   std::string backing;                    // empty: none
   uint64_t backing_size = 0;              // bytes; 0: chosen by CheckBacking
   bool encrypt = true;                    // what is written to backing
+  unsigned idle = 0;                      // seconds; 0: never
+  unsigned promotion_rate = 0;            // 1/100 %; 0: the engine's default
   std::string stats_json;                 // empty: none
   std::string evict;
   std::string syscalls;

@@ -89,6 +89,13 @@ std::string PreloadList(const std::string& preload) {
   return preload + ":" + others;
 }
 
+// In the form in which it is given, for a second `uzswap run` below.
+std::string PercentText(unsigned hundredths) {
+  if (hundredths == 0) return "";
+  const std::string part = std::to_string(100 + hundredths % 100);
+  return std::to_string(hundredths / 100) + "." + part.substr(1);
+}
+
 Job MakeJob(const Options& options, const Layout& layout,
             const ReportFile& report) {
   Job job;
@@ -116,6 +123,8 @@ Job MakeJob(const Options& options, const Layout& layout,
   set("UZSWAP_BACKING", options.backing.empty() ? "none" : options.backing);
   set("UZSWAP_BACKING_SIZE", std::to_string(options.backing_size));
   set("UZSWAP_NO_ENCRYPT", options.encrypt ? "0" : "1");
+  set("UZSWAP_IDLE", std::to_string(options.idle));
+  set("UZSWAP_PROMOTION_RATE", PercentText(options.promotion_rate));
   set("UZSWAP_EVICT", options.evict);
   set("UZSWAP_SYSCALLS", options.syscalls);
   set("UZSWAP_PLUGIN_DIR", layout.plugin_dir);

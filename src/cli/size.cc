@@ -52,6 +52,52 @@ std::optional<uint64_t> ParseSize(std::string_view text) {
   return static_cast<uint64_t>(bytes);
 }
 
+std::optional<unsigned> ParseSeconds(std::string_view text) {
+  if (text.empty() || !std::isdigit(static_cast<unsigned char>(text[0]))) {
+    return std::nullopt;
+  }
+  double number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] =
+      std::from_chars(text.data(), end, number, std::chars_format::fixed);
+  if (error != std::errc() || end - rest > 1) return std::nullopt;
+  switch (rest == end ? 's' : *rest) {
+    case 's':
+      break;
+    case 'm':
+      number *= 60;
+      break;
+    case 'h':
+      number *= 3600;
+      break;
+    case 'd':
+      number *= 86400;
+      break;
+    default:
+      return std::nullopt;
+  }
+  if (number >= 2147483648.0 || number != std::floor(number)) {
+    return std::nullopt;
+  }
+  return static_cast<unsigned>(number);
+}
+
+std::optional<unsigned> ParseHundredths(std::string_view text) {
+  if (!text.empty() && text.back() == '%') text.remove_suffix(1);
+  const size_t point = text.find('.');
+  const auto whole = ParseNumber(text.substr(0, point), 0, 100);
+  if (!whole) return std::nullopt;
+  unsigned hundredths = *whole * 100;
+  if (point != std::string_view::npos) {
+    const std::string_view digits = text.substr(point + 1);
+    const auto part = ParseNumber(digits, 0, 99);
+    if (!part || digits.size() > 2) return std::nullopt;
+    hundredths += digits.size() == 1 ? *part * 10 : *part;
+  }
+  if (hundredths > 10000) return std::nullopt;
+  return hundredths;
+}
+
 std::optional<unsigned> ParseNumber(std::string_view text, unsigned low,
                                     unsigned high) {
   unsigned number = 0;

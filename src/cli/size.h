@@ -20,6 +20,14 @@ std::optional<uint64_t> ParseSize(std::string_view text);
 std::optional<unsigned> ParseNumber(std::string_view text, unsigned low,
                                     unsigned high);
 
+// Seconds of "90", "90s", "5m", "1.5h", "2d"; nothing for anything else, for
+// parts of a second and for what does not fit in 31 bits.
+std::optional<unsigned> ParseSeconds(std::string_view text);
+
+// A hundredth of a percent is 1: of "0.2" or "0.2%", with at most two digits
+// behind the point. Nothing for anything else and for more than 100 %.
+std::optional<unsigned> ParseHundredths(std::string_view text);
+
 // Three significant digits and a unit: "0 B", "812 KiB", "1.50 GiB".
 std::string FormatSize(uint64_t bytes);
 

@@ -31,6 +31,31 @@ TEST(ParseSize, RefusesWhatDoesNotFit) {
   EXPECT_EQ(ParseSize("4096P"), uint64_t{1} << 62);
 }
 
+TEST(ParseSeconds, UnderstandsUnits) {
+  EXPECT_EQ(ParseSeconds("90"), 90u);
+  EXPECT_EQ(ParseSeconds("90s"), 90u);
+  EXPECT_EQ(ParseSeconds("5m"), 300u);
+  EXPECT_EQ(ParseSeconds("1.5h"), 5400u);
+  EXPECT_EQ(ParseSeconds("2d"), 172800u);
+  EXPECT_EQ(ParseSeconds("0"), 0u);
+  for (const char* text : {"", "s", "-5", "5 s", "5min", "0.5", "0.5s", "1e3",
+                           "5ss", "30000d", "nan"}) {
+    EXPECT_FALSE(ParseSeconds(text)) << text;
+  }
+}
+
+TEST(ParseHundredths, KeepsTwoDigits) {
+  EXPECT_EQ(ParseHundredths("0.2"), 20u);
+  EXPECT_EQ(ParseHundredths("0.02"), 2u);
+  EXPECT_EQ(ParseHundredths("0.20%"), 20u);
+  EXPECT_EQ(ParseHundredths("5%"), 500u);
+  EXPECT_EQ(ParseHundredths("100"), 10000u);
+  for (const char* text : {"", "%", ".", ".5", "1.", "0.001", "100.01", "-1",
+                           "1,5", "1.5.5", "1.-5", "2%%"}) {
+    EXPECT_FALSE(ParseHundredths(text)) << text;
+  }
+}
+
 TEST(ParseNumber, KeepsToItsRange) {
   EXPECT_EQ(ParseNumber("1", 1, 100), 1u);
   EXPECT_EQ(ParseNumber("100", 1, 100), 100u);

@@ -63,6 +63,17 @@ constexpr StatsField kFields[] = {
     SUM(migrated_pages),
     SUM(device_written_bytes),
     SUM(device_cleaned_bytes),
+    SUM(stall_ns),
+    ONE(stall_avg10),
+    ONE(stall_avg60),
+    SUM(resident_pages_1s),
+    SUM(resident_pages_10s),
+    SUM(resident_pages_1min),
+    SUM(resident_pages_10min),
+    SUM(resident_pages_1h),
+    SUM(resident_pages_older),
+    SUM(pages_idle),
+    SUM(pages_promoted),
 };
 
 #undef SUM

@@ -125,10 +125,14 @@ void AddTraffic(const RunResult& run, const uzswap_stats& totals,
   lines->Add("pages out", Pages(totals.pages_out, run.seconds));
   lines->Add("pages in", Pages(totals.pages_in, run.seconds));
   const double fault_seconds = static_cast<double>(totals.fault_ns) * 1e-9;
-  lines->Add("faults", FormatCount(totals.faults) + " in " +
-                           FormatSeconds(fault_seconds) + ", " +
-                           Percent(fault_seconds, run.seconds) +
-                           " of the run time");
+  // Threads and processes fault at the same time. What the threads of a process
+  // spend together counts once; processes, between which nobody looks, add up.
+  const double stalled = static_cast<double>(totals.stall_ns) * 1e-9;
+  lines->Add("faults",
+             FormatCount(totals.faults) + " in " +
+                 FormatSeconds(fault_seconds) + ", " +
+                 Percent(std::min(stalled, run.seconds), run.seconds) +
+                 " of the run time");
   lines->Add("disk", Disk(totals, run.options));
 }
 

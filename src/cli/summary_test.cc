@@ -29,7 +29,8 @@ uzswap_record Record(int pid, const char* program) {
   record.stats.pages_out = 2560;
   record.stats.pages_in = 1280;
   record.stats.faults = 1500;
-  record.stats.fault_ns = 1'000'000'000;
+  record.stats.fault_ns = 2'500'000'000;
+  record.stats.stall_ns = 1'000'000'000;
   record.stats.zswpout = 2560;
   record.stats.same_filled_pages = 256;
   record.stats.compressed_bytes_in = 90 * kMiB;
@@ -64,7 +65,7 @@ TEST(Summary, SaysTheMainThingsOfOneProcess) {
   EXPECT_TRUE(Has(text, "lz4, ratio 4.5; 10 % of the pages same-filled"))
       << text;
   EXPECT_TRUE(Has(text, "2,560 pages, 10.0 MiB (1.00 MiB/s)")) << text;
-  EXPECT_TRUE(Has(text, "1,500 in 1.0 s, 10 % of the run time")) << text;
+  EXPECT_TRUE(Has(text, "1,500 in 2.5 s, 10 % of the run time")) << text;
   EXPECT_TRUE(Has(text, "nothing was written")) << text;
   EXPECT_FALSE(Has(text, "warning")) << text;
   EXPECT_FALSE(Has(text, "processes")) << text;
@@ -119,7 +120,7 @@ TEST(Summary, OfSeveralProcessesAddsUpAndNamesTheLargest) {
   EXPECT_TRUE(Has(text, "2, largest child (8)")) << text;
   EXPECT_TRUE(Has(text, "without uzswap 1.95 GiB")) << text;
   EXPECT_TRUE(Has(text, "5,120 pages")) << text;
-  EXPECT_TRUE(Has(text, "3,000 in 2.0 s")) << text;
+  EXPECT_TRUE(Has(text, "3,000 in 5.0 s")) << text;
 }
 
 TEST(Summary, CountsAnExecAsTheSameProcess) {

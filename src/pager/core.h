@@ -56,6 +56,7 @@ struct Core {
     if (!word(slot).ClaimFrom(PageState::kClean)) return false;
     zswap->Invalidate(slot, 1);
     CHECK(uffd.WriteProtect(AddressOf(slot), 1, false).ok());  // as below
+    blocks.Used(BlockOf(slot), MaskOf(slot), /*leaving=*/false);
     word(slot).BecomeResident(pins);
     return true;
   }
@@ -66,14 +67,12 @@ struct Core {
     // The range is registered and the page present, so this cannot fail in a
     // way that another try would mend.
     CHECK(uffd.WriteProtect(AddressOf(slot), 1, false).ok());
+    blocks.Used(BlockOf(slot), MaskOf(slot), /*leaving=*/true);
     word(slot).BecomeResident(pins);
     Count(PagerCounter::pages_cancelled);
     return true;
   }
 };
-
-// A set of pages of one block: bit i is page i.
-using PageMask = uint64_t;
 
 inline unsigned CountPages(PageMask mask) { return CountBits(mask); }
 

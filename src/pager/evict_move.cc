@@ -21,7 +21,7 @@ PageCount MoveEvictor::Evict(BlockIndex block, PageMask only) {
   const PageMask moved = MoveOut(block, to, claimed);
   staging_.Clear(to, claimed & ~moved);
   const auto count = CountPages(moved);
-  core_.blocks.Went(block, count);
+  core_.blocks.Went(block, moved);
   core_.budget.Stage(count);
   ForEachPage(claimed, [&](unsigned i) {
     PageWord& word = core_.word(FirstSlot(block) + i);

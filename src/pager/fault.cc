@@ -40,6 +40,8 @@ Status Pager::HandleFault(uint64_t address, Access access) {
   }
   const Slot slot = SlotOf(address);
   const uint64_t begin = os::Cycles();
+  core_.blocks.SetNow(begin);
+  stalls_.Enter(begin);
   Status result;
   for (;;) {
     lockdep::FaultBegin();
@@ -60,7 +62,9 @@ Status Pager::HandleFault(uint64_t address, Access access) {
     WaitForRoom();
   }
   core_.Count(PagerCounter::faults);
-  core_.Count(PagerCounter::fault_cycles, os::Cycles() - begin);
+  const uint64_t end = os::Cycles();
+  stalls_.Leave(end);
+  core_.Count(PagerCounter::fault_cycles, end - begin);
   return result;
 }
 
@@ -127,12 +131,14 @@ bool Pager::Serve(const Wanted& asked, PageState state, Status* result) {
     reserved = 1;
   }
   core_.managed.Touch(slot);
-  Batch batch{.first = Slot{reserved > 1 ? window.start : Index(slot)},
-              .main = 0,
-              .mask = 0,
-              .pins = asked.pins,
-              .evicted = evicted,
-              .keep = KeepFor(asked, wanted)};
+  Batch batch{
+      .first = Slot{reserved > 1 ? window.start : Index(slot)},
+      .main = 0,
+      .mask = 0,
+      .pins = asked.pins,
+      .evicted = evicted,
+      .alone = wanted == 1 && (evicted || !FollowsResident(slot, *range)),
+      .keep = KeepFor(asked, wanted)};
   batch.main = static_cast<unsigned>(Index(slot) - Index(batch.first));
   const bool claimed = core_.word(slot).ClaimFrom(state);
   if (claimed) {
@@ -169,6 +175,12 @@ Keep Pager::KeepFor(const Wanted& wanted, PageCount window) {
   return window > 1 || most_are_away ? Keep::kIfRoom : Keep::kFree;
 }
 
+bool Pager::FollowsResident(Slot slot, const ManagedRange& range) {
+  const uint64_t at = Index(slot);
+  return at > range.start / kPageSize &&
+         core_.word(Slot{at - 1}).state() == PageState::kResident;
+}
+
 // Slots that would be good to bring together with this one.
 Pager::Extent Pager::Window(Slot slot, PageState state,
                             const ManagedRange& range) {
@@ -176,11 +188,9 @@ Pager::Extent Pager::Window(Slot slot, PageState state,
   const uint64_t low = range.start / kPageSize;
   const uint64_t high = range.end / kPageSize;
   if (state == PageState::kNone) {
-    const bool follows =
-        at > low && core_.word(Slot{at - 1}).state() == PageState::kResident;
     const bool plenty =
         core_.budget.Free() > static_cast<int64_t>(core_.budget.low());
-    if (!follows || !plenty) return {at, at + 1};
+    if (!plenty || !FollowsResident(slot, range)) return {at, at + 1};
     return {at, std::min(high, at + kZeroAround)};
   }
   const PrefetchWindow window = prefetcher_.Next(slot);
@@ -240,9 +250,7 @@ Status Pager::MapBatch(Batch* batch, const ScopedBounce* bounce) {
   const auto pages = CountPages(mapped);
   // The counts come first: an evictor may take a page as soon as it is
   // resident.
-  ForEachPage(mapped, [&](unsigned i) {
-    core_.blocks.Came(BlockOf(batch->first + i), 1, batch->evicted);
-  });
+  NoteArrival(*batch, mapped);
   ForEachPage(mapped, [&](unsigned i) {
     PageWord& word = core_.word(batch->first + i);
     if ((batch->kept & Bit(i)) != 0) {
@@ -262,6 +270,20 @@ Status Pager::MapBatch(Batch* batch, const ScopedBounce* bounce) {
     core_.Count(PagerCounter::pages_zero, pages);
   }
   return result;
+}
+
+// A page of fresh memory that follows a resident one is part of a stream, too.
+void Pager::NoteArrival(const Batch& batch, uint32_t mapped) {
+  using Arrival = BlockList::Arrival;
+  const bool alone = batch.alone && (mapped & (mapped - 1)) == 0;
+  const Arrival how = alone ? Arrival::kAlone : Arrival::kAhead;
+  const unsigned shift = Index(batch.first) % kBlockPages;
+  const BlockIndex block = BlockOf(batch.first);
+  const PageMask here = PageMask{mapped} << shift;
+  // A batch is shorter than a block, so it lies in two at most.
+  const PageMask next = shift == 0 ? 0 : PageMask{mapped} >> (64 - shift);
+  if (here != 0) core_.blocks.Came(block, here, how);
+  if (next != 0) core_.blocks.Came(block + 1, next, how);
 }
 
 // Returns the pages of the run that are mapped. *status tells what stopped the

@@ -54,7 +54,7 @@ void Pager::ForgetPages(uint64_t start, uint64_t end, bool keep_pinned) {
 
 // REQUIRES: [first, end) lies in one block.
 void Pager::ForgetBlockPart(Slot first, Slot end, bool keep_pinned) {
-  unsigned resident = 0;
+  PageMask resident = 0;
   PageMask evicted = 0;
   PageMask clean = 0;
   const auto count = static_cast<unsigned>(Index(end) - Index(first));
@@ -70,13 +70,13 @@ void Pager::ForgetBlockPart(Slot first, Slot end, bool keep_pinned) {
     }
     switch (PageWord::StateOf(seen)) {
       case PageState::kResident:
-        ++resident;
+        resident |= PageMask{1} << i;
         break;
       case PageState::kEvicted:
         evicted |= PageMask{1} << i;
         break;
       case PageState::kClean:
-        ++resident;
+        resident |= PageMask{1} << i;
         clean |= PageMask{1} << i;
         break;
       case PageState::kStaged:
@@ -90,8 +90,8 @@ void Pager::ForgetBlockPart(Slot first, Slot end, bool keep_pinned) {
     core_.zswap->Invalidate(first + at, n);
   });
   core_.budget.NoteStored(-static_cast<int64_t>(CountPages(evicted)));
-  core_.blocks.Went(BlockOf(first), resident);
-  core_.budget.Release(resident);
+  core_.blocks.Forgot(BlockOf(first), resident << Index(first) % kBlockPages);
+  core_.budget.Release(CountPages(resident));
 }
 
 // A page that a system call in flight may be using: it must stay mapped, so it

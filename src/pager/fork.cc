@@ -70,8 +70,11 @@ Status Pager::ChildAfterFork() {
   staging_.ResetInChild();
   keeper_.ResetInChild();
   core_.counters.Reset();
-  start_ns_ = os::MonotonicNs();
-  start_cycles_ = os::Cycles();
+  const CycleClock::Moment now = CycleClock::Now();
+  clock_.Start(now);
+  stalls_.ResetInChild(now.ns, now.cycles);
+  ages_.ResetInChild();
+  promotion_.ResetInChild();
   const Status stored = core_.zswap->ChildAfterFork();
   // The old descriptors speak of the parent's memory.
   core_.uffd.Close();

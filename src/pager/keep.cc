@@ -12,6 +12,8 @@ namespace {
 
 // Blocks in one step: a thread of the program may want to run instead.
 constexpr int kBlocksAtOnce = 256;
+// Idle pages that leave in one step.
+constexpr PageCount kIdleAtOnce = 16 * 1024;
 // Above a soft limit this part of the excess leaves in one step.
 constexpr PageCount kSoftPart = 8;
 
@@ -19,7 +21,7 @@ constexpr PageCount kSoftPart = 8;
 
 bool Pager::WantsKeeper() {
   const uzswap_tree& tree = core_.budget.tree().tree();
-  return core_.budget.tree().Crowded() ||
+  return core_.budget.tree().Crowded() || idle_ns_ != 0 ||
          __atomic_load_n(&tree.soft_limit, __ATOMIC_RELAXED) != 0 ||
          __atomic_load_n(&tree.pressure, __ATOMIC_RELAXED) != 0;
 }
@@ -45,6 +47,10 @@ bool Pager::KeeperStep() {
   if (const PageCount soft = SoftShare(); soft != 0) {
     const PageCount used = core_.budget.Used();
     if (used > soft) KeepBelow(used - (used - soft) / kSoftPart - 1);
+  }
+  if (idle_ns_ != 0) {
+    (void)ReclaimIdle(os::MonotonicNs(), idle_ns_, kIdleAtOnce);
+    core_.budget.Publish();
   }
   return true;
 }
@@ -75,6 +81,12 @@ void Pager::KeepBelow(PageCount most) {
     if (EvictOne() == 0 && core_.zswap->Shrink(kBlockPages) == 0) break;
     core_.budget.Publish();
   }
+}
+
+void Pager::SetIdle(unsigned seconds, uint32_t promotion_rate) {
+  constexpr uint64_t kSecondNs = 1000000000;
+  idle_ns_ = seconds * kSecondNs;
+  SetPromotionRate(promotion_rate);
 }
 
 void Pager::LeaveTree() { core_.budget.tree().Leave(); }

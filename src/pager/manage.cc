@@ -73,7 +73,8 @@ void Pager::AdoptPresent(uint64_t start, uint64_t end) {
       if ((present[i] & 1) == 0 || core_.word(slot).Load() != 0) continue;
       core_.managed.Touch(slot);
       core_.word(slot).Place(PageWord::Make(PageState::kResident, 0));
-      core_.blocks.Came(BlockOf(slot), 1, false);
+      core_.blocks.Came(BlockOf(slot), MaskOf(slot),
+                        BlockList::Arrival::kAhead);
       core_.budget.Take(1);
     }
   }
@@ -161,6 +162,7 @@ Status Pager::LoadOne(Slot slot) {
               .mask = 1,
               .pins = 0,
               .evicted = true,
+              .alone = false,
               .keep = Keep::kNo};
   CHECK(core_.word(slot).ClaimFrom(PageState::kEvicted));
   core_.budget.Take(1);

@@ -247,8 +247,9 @@ void Pager::TransferPages(uint64_t from, uint64_t to, uint64_t bytes) {
         core_.zswap->Rename(old_slot, new_slot);
       } else {
         CHECK(state == PageState::kResident);
-        core_.blocks.Went(BlockOf(old_slot), 1);
-        core_.blocks.Came(BlockOf(new_slot), 1, false);
+        core_.blocks.Forgot(BlockOf(old_slot), MaskOf(old_slot));
+        core_.blocks.Came(BlockOf(new_slot), MaskOf(new_slot),
+                          BlockList::Arrival::kAhead);
       }
       core_.word(new_slot).Place(PageWord::Make(state, 0));
     }

@@ -23,16 +23,6 @@ bool HugePagesAlways() {
   return n.ok() && StartsWith(text, "[always]");
 }
 
-// Cycles in nanoseconds, by the clock's own rate since `start`. Scaled so that
-// 64 bits are enough for months.
-uint64_t CyclesToNs(uint64_t cycles, uint64_t ns_passed,
-                    uint64_t cycles_passed) {
-  if (cycles_passed == 0) return 0;
-  const uint64_t ns_in_million_cycles =
-      (ns_passed >> 10) * (1 << 20) / ((cycles_passed >> 10) + 1);
-  return (cycles >> 10) * ns_in_million_cycles >> 10;
-}
-
 }  // namespace
 
 constinit LockClass Core::map_lock_class{"map"};
@@ -73,8 +63,10 @@ void Pager::Start(PageCount limit, uzswap_tree* tree, Zswap* zswap) {
         return static_cast<const Budget*>(budget)->HasRoomToMigrate();
       },
       &core_.budget);
-  start_ns_ = os::MonotonicNs();
-  start_cycles_ = os::Cycles();
+  const CycleClock::Moment now = CycleClock::Now();
+  clock_.Start(now);
+  core_.blocks.SetNow(now.cycles);
+  stalls_.Start(now.ns, now.cycles);
 }
 
 void Pager::Close() {
@@ -114,13 +106,33 @@ void Pager::FillStats(uzswap_stats* stats) {
   stats->pages_out_clean = sum(PagerCounter::pages_out_clean);
   stats->faults_clean = sum(PagerCounter::faults_clean);
   stats->pages_cancelled = sum(PagerCounter::pages_cancelled);
+  stats->pages_idle = sum(PagerCounter::pages_idle);
+  stats->pages_promoted = core_.blocks.promoted();
   stats->limit_exceeded = sum(PagerCounter::limit_exceeded);
   stats->pinned_calls = sum(PagerCounter::pinned_calls);
-  const uint64_t ns = os::MonotonicNs() - start_ns_;
-  const uint64_t cycles = os::Cycles() - start_cycles_;
-  stats->fault_ns = CyclesToNs(sum(PagerCounter::fault_cycles), ns, cycles);
-  stats->evict_ns = CyclesToNs(sum(PagerCounter::evict_cycles), ns, cycles);
   stats->evict_method = UseMove() ? UZSWAP_EVICT_MOVE : UZSWAP_EVICT_WP;
+  FillTimes(stats);
+}
+
+void Pager::FillTimes(uzswap_stats* stats) {
+  const CycleClock::Moment now = CycleClock::Now();
+  auto ns = [&](PagerCounter c) {
+    return clock_.ToNs(core_.counters.Sum(c), now);
+  };
+  stats->fault_ns = ns(PagerCounter::fault_cycles);
+  stats->evict_ns = ns(PagerCounter::evict_cycles);
+  stalls_.Update(now.ns, now.cycles);
+  const StallClock::Averages averages = stalls_.averages();
+  stats->stall_ns = clock_.ToNs(stalls_.Total(now.cycles), now);
+  stats->stall_avg10 = averages.ten_seconds;
+  stats->stall_avg60 = averages.minute;
+  ages_.Count(core_.blocks, clock_, now);
+  stats->resident_pages_1s = ages_.pages(0);
+  stats->resident_pages_10s = ages_.pages(1);
+  stats->resident_pages_1min = ages_.pages(2);
+  stats->resident_pages_10min = ages_.pages(3);
+  stats->resident_pages_1h = ages_.pages(4);
+  stats->resident_pages_older = ages_.pages(5);
 }
 
 size_t Pager::Descriptors(int* fds, size_t capacity) const {
@@ -155,6 +167,7 @@ void Pager::CheckInvariants() {
     }
   }
   CHECK(resident == core_.budget.resident());
+  CHECK(resident == core_.blocks.resident());
   CHECK(staged == core_.budget.staged());
   core_.zswap->CheckInvariants();
 }

@@ -15,11 +15,15 @@
 #include <atomic>
 #include <cstdint>
 
+#include "pager/ages.h"
 #include "pager/core.h"
+#include "pager/cycle_clock.h"
 #include "pager/evictor.h"
 #include "pager/keeper.h"
 #include "pager/prefetch.h"
+#include "pager/promotion.h"
 #include "pager/staging.h"
+#include "pager/stall.h"
 
 namespace uzswap {
 
@@ -91,6 +95,17 @@ class Pager {
   // A thread of the program is about to end: nothing of ours keeps a process
   // alive that has no other.
   void ThreadEnds();
+  // Evicts at most `most` pages (to the block) that were not seen in use for
+  // idle_ns, oldest first, unless too many of those before came back. Bounded
+  // work; to be called about once a second, by one thread at a time, no lock
+  // held. now_ns never goes back; only promotions are measured by it. Returns
+  // how many went.
+  PageCount ReclaimIdle(uint64_t now_ns, uint64_t idle_ns, PageCount most);
+  // See promotion.h; 0: the default. Before the first ReclaimIdle.
+  void SetPromotionRate(uint32_t hundredths);
+  // The keeper calls ReclaimIdle for pages that were not seen in use for so
+  // long; 0 seconds: it does not. Before Start.
+  void SetIdle(unsigned seconds, uint32_t promotion_rate);
 
   void PrepareFork() UZSWAP_ACQUIRE(core_.map_lock);
   void ParentAfterFork() UZSWAP_RELEASE(core_.map_lock);
@@ -112,6 +127,7 @@ class Pager {
     uint32_t mask;
     uint32_t pins;      // for the main page
     bool evicted;       // else they were none
+    bool alone;         // not part of a stream, as far as one can tell
     Keep keep;          // when they are loaded
     uint32_t kept = 0;  // part of mask: zswap still has them
   };
@@ -124,6 +140,8 @@ class Pager {
     uint64_t end;
   };
 
+  void FillTimes(uzswap_stats* stats);
+
   // fault.cc
   struct Wanted {
     Slot slot;
@@ -135,11 +153,13 @@ class Pager {
   bool Serve(const Wanted& wanted, PageState state, Status* result)
       UZSWAP_REQUIRES_SHARED(core_.map_lock);
   Extent Window(Slot slot, PageState state, const ManagedRange& range);
+  bool FollowsResident(Slot slot, const ManagedRange& range);
   void ClaimWindow(const Extent& window, Slot slot, Batch* batch);
   Status LoadBatch(Batch* batch, const ScopedBounce& bounce);
   Status MapBatch(Batch* batch, const ScopedBounce* bounce);
   uint32_t MapRun(const Batch& batch, Run run, const ScopedBounce* bounce,
                   Status* status);
+  void NoteArrival(const Batch& batch, uint32_t mapped);
   void Unmapped(const Batch& batch, uint32_t left, const ScopedBounce* bounce);
   Status Spurious(Slot slot) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   void ForgetRepeats(Slot slot);
@@ -150,6 +170,7 @@ class Pager {
   // False: there is no room, and whoever wants it waits (WaitForRoom).
   bool Reserve(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   bool Reclaim(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  PageCount EvictOldest(bool move) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   PageCount EvictOne() UZSWAP_REQUIRES_SHARED(core_.map_lock);
   void Balance() UZSWAP_REQUIRES_SHARED(core_.map_lock);
   PageCount EvictPages(uint64_t start, uint64_t end)
@@ -168,6 +189,14 @@ class Pager {
   bool KeeperStep();
   void KeepBelow(PageCount most);
   PageCount SoftShare();
+  // idle.cc
+  struct IdleSearch {
+    BlockList::Ticks then;
+    BlockList::Ticks idle;
+    BlockList::Ticks AgeOf(const BlockList::Look& look) const;
+  };
+  PageCount EvictIdle(const IdleSearch& search, PageCount most);
+  PageCount TryIdle(BlockIndex block);
 
   // vm_calls.cc, forget.cc
   Status Adopt(uint64_t start, uint64_t end, uint32_t prot)
@@ -243,12 +272,16 @@ class Pager {
   std::atomic<uint32_t> ticks_{0};  // faults, for what is done now and then
   std::atomic<bool> warned_limit_{false};
   std::atomic<bool> waiting_told_{false};
+  uint64_t idle_ns_ = 0;  // 0: idle pages stay
   std::atomic<bool> warned_lost_{false};
   std::atomic<uint32_t> lost_logged_{0};
   // Repeated faults on resident pages: slot << 24 | count.
   std::array<std::atomic<uint64_t>, 16> repeats_ = {};
-  uint64_t start_ns_ = 0;
-  uint64_t start_cycles_ = 0;
+  CycleClock clock_;
+  StallClock stalls_;
+  AgeHistogram ages_;
+  PromotionTarget promotion_;
+  BlockIndex idle_cursor_ = 0;
 };
 
 }  // namespace uzswap

@@ -39,7 +39,9 @@ bool Pager::PinResident(uint64_t address, uint64_t bytes) {
       at = NextUnit(at);
       continue;
     }
-    if (!core_.word(Slot{at}).TryPin() && core_.managed.Contains(Slot{at})) {
+    if (core_.word(Slot{at}).TryPin()) {
+      core_.blocks.Touch(BlockOf(Slot{at}));
+    } else if (core_.managed.Contains(Slot{at})) {
       for (uint64_t done = slots.first; done < at; ++done) {
         if (core_.managed.UnitIsEmpty(done / ManagedMap::kUnitPages)) continue;
         core_.word(Slot{done}).Unpin();
@@ -66,6 +68,9 @@ bool Pager::Pin(uint64_t address, uint64_t bytes) {
     }
     Status result;
     {
+      const uint64_t begin = os::Cycles();
+      core_.blocks.SetNow(begin);
+      const ScopedStall stall(stalls_, begin);
       ScopedSharedLock lock(core_.map_lock);
       result = MakeResident({slot, 1, Access::kWrite});
       Balance();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Making room: which block leaves next, by which method, and how hard a fault
 // tries before the limit is exceeded (visibly: a counter and one warning).
+#include "pager/reclaim.h"
+
 #include <algorithm>
 
 #include "base/lockdep.h"
@@ -14,21 +16,12 @@ namespace {
 // is pinned, or nothing compresses and there is no backing store.
 constexpr int kFutile = 4;
 constexpr int kTries = 64;
-constexpr int kBlockTries = 16;
+constexpr int kBlockTries = 24;
+constexpr int kOldestTries = 8;
+// Pages that one eviction aims at: few, for the fault that waits for it.
+constexpr PageCount kEnough = 16;
 constexpr PageCount kShrinkPages = 64;
 constexpr uint32_t kMeasureEvery = 64;
-// Fewer pages are never left by a fault: what it has just brought in would
-// leave again before the program could use it, and so for ever.
-constexpr PageCount kFloorPages = 512;
-
-// Nothing that is taken in here may be held where memory is asked for.
-struct ScopedReclaim {
-  ScopedReclaim() { lockdep::ReclaimBegin(); }
-  ~ScopedReclaim() { lockdep::ReclaimEnd(); }
-  ScopedReclaim(const ScopedReclaim&) = delete;
-  ScopedReclaim& operator=(const ScopedReclaim&) = delete;
-};
-
 }  // namespace
 
 // F8: takes frames from the budget before they are taken from the system.
@@ -73,6 +66,24 @@ PageCount Pager::StagingTarget() const {
                                2048);
 }
 
+// Blocks until there are enough. One whose pages are all pinned or wanted at
+// once gives nothing; after some of these, generations do not matter.
+PageCount Pager::EvictOldest(bool move) {
+  PageCount gone = 0;
+  for (int tries = 0; tries < kBlockTries && gone < kEnough; ++tries) {
+    if (core_.budget.resident() <= kFloorPages) break;
+    const auto choice = tries < kOldestTries || gone > 0
+                            ? BlockList::Choice::kOldest
+                            : BlockList::Choice::kWhole;
+    const BlockList::Victims victims = core_.blocks.TakeOldest(choice);
+    if (victims.block == kNoBlock) break;
+    Evictor& evictor = move ? static_cast<Evictor&>(move_) : wp_;
+    gone += evictor.Evict(victims.block, victims.pages);
+    core_.blocks.Return(victims.block);
+  }
+  return gone;
+}
+
 // Evicts about one block; returns how many frames became free or staged.
 PageCount Pager::EvictOne() {
   const ScopedReclaim reclaim;
@@ -84,16 +95,7 @@ PageCount Pager::EvictOne() {
     const PageCount gone = staging_.CompressOldest();
     if (gone > 0) return gone;
   }
-  PageCount gone = 0;
-  // A block whose pages are all pinned or wanted at once gives nothing.
-  for (int tries = 0; tries < kBlockTries && gone == 0; ++tries) {
-    if (core_.budget.resident() <= kFloorPages) break;
-    const BlockIndex block = core_.blocks.TakeOldest(/*spare_wanted=*/true);
-    if (block == kNoBlock) break;
-    Evictor& evictor = move ? static_cast<Evictor&>(move_) : wp_;
-    gone = evictor.Evict(block, ~PageMask{0});
-    core_.blocks.Return(block);
-  }
+  PageCount gone = EvictOldest(move);
   // Staging frees nothing by itself.
   if (gone == 0 || core_.budget.staged() > StagingTarget()) {
     gone = staging_.CompressOldest();
@@ -109,6 +111,7 @@ void Pager::Balance() {
     budget.Measure();
     core_.zswap->Tend();
     EnsureKeeper();
+    stalls_.Update(os::MonotonicNs(), os::Cycles());
   }
   const auto low = static_cast<int64_t>(budget.low());
   if (budget.Free() >= low ||
@@ -157,11 +160,12 @@ PageCount Pager::EvictAll() {
     // The lock is let go between blocks, so that VM calls get their turn.
     ScopedSharedLock lock(core_.map_lock);
     const ScopedReclaim reclaim;
-    const BlockIndex block = core_.blocks.TakeOldest(/*spare_wanted=*/false);
-    if (block == kNoBlock) break;
+    const BlockList::Victims victims =
+        core_.blocks.TakeOldest(BlockList::Choice::kWhole);
+    if (victims.block == kNoBlock) break;
     Evictor& evictor = UseMove() ? static_cast<Evictor&>(move_) : wp_;
-    gone += evictor.Evict(block, ~PageMask{0});
-    core_.blocks.Return(block);
+    gone += evictor.Evict(victims.block, victims.pages);
+    core_.blocks.Return(victims.block);
     if (core_.budget.staged() > StagingTarget())
       (void)staging_.CompressOldest();
   }

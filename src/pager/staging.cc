@@ -145,7 +145,7 @@ bool Staging::BringBack(Slot slot, uint32_t seen, uint32_t pins) {
     CHECK(os::Drop(reinterpret_cast<void*>(from), kPageSize).ok());
   }
   Clear(block, Bit(page));
-  core_.blocks.Came(BlockOf(slot), 1, true);
+  core_.blocks.Came(BlockOf(slot), MaskOf(slot), BlockList::Arrival::kAlone);
   core_.budget.Unstage(1);
   word.BecomeResident(pins);
   return true;

@@ -28,6 +28,19 @@ uint64_t Number(const char* const* environment, const char* name) {
   return value;
 }
 
+// "0.25" is 25.
+uint64_t Hundredths(const char* const* environment, const char* name) {
+  const char* text = Find(environment, name);
+  uint64_t value = 100 * Number(environment, name);
+  while (text != nullptr && *text >= '0' && *text <= '9') ++text;
+  if (text == nullptr || *text++ != '.') return value;
+  for (uint64_t unit = 10; unit > 0 && *text >= '0' && *text <= '9';
+       unit /= 10) {
+    value += unit * static_cast<uint64_t>(*text++ - '0');
+  }
+  return value;
+}
+
 bool Is(const char* text, const char* value) {
   return text != nullptr && strlen(text) == strlen(value) &&
          memcmp(text, value, strlen(value)) == 0;
@@ -51,6 +64,10 @@ bool ReadSettings(const char* const* environment, Settings* settings) {
   if (Is(config.backing, "none")) config.backing = nullptr;
   config.backing_size = Number(environment, "UZSWAP_BACKING_SIZE");
   config.no_encrypt = Number(environment, "UZSWAP_NO_ENCRYPT") != 0;
+  config.idle_seconds =
+      static_cast<unsigned>(Number(environment, "UZSWAP_IDLE"));
+  config.promotion_rate =
+      static_cast<unsigned>(Hundredths(environment, "UZSWAP_PROMOTION_RATE"));
   config.plugin_dir = Find(environment, "UZSWAP_PLUGIN_DIR");
   const char* evict = Find(environment, "UZSWAP_EVICT");
   config.evict = Is(evict, "wp")     ? UZSWAP_EVICT_WP
