@@ -107,6 +107,9 @@ struct uzswap_stats {
   uint64_t migrated_pages; /* moved to the current pool in the background */
   uint64_t device_written_bytes; /* to the backing store, compressed */
   uint64_t device_cleaned_bytes; /* moved there to close holes */
+  uint64_t device_reads; /* of it, the cleaner's included; less than device_in
+                            where pages were read together */
+  uint64_t device_read_bytes;
 };
 
 /* Opens the one instance of this process. It installs no signal handler and

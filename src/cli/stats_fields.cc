@@ -63,6 +63,8 @@ constexpr StatsField kFields[] = {
     SUM(migrated_pages),
     SUM(device_written_bytes),
     SUM(device_cleaned_bytes),
+    SUM(device_reads),
+    SUM(device_read_bytes),
 };
 
 #undef SUM

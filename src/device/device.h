@@ -24,6 +24,8 @@ struct DeviceStats {
   ByteCount live_bytes;     // of objects now, checksums included
   ByteCount garbage_bytes;  // written, and not needed any more
   uint64_t corrupt_reads;   // reads that met other bytes than were written
+  uint64_t reads;           // from the storage, the cleaner's included
+  ByteCount read_bytes;
 };
 
 class Device {
@@ -39,7 +41,12 @@ class Device {
   virtual void Free(ObjectId id) = 0;
 
   virtual PageCount size() const = 0;  // limit, in pages of storage
-  virtual uint64_t used() const = 0;   // objects
+  // Another limit, while it is in use; at most what the storage can have, at
+  // least one write's worth: size() says what it is now. Lowered below what is
+  // used, it loses nothing: new objects are refused (ENOSPC) until less is
+  // used, and holes are closed at the next writes. Safe on any thread.
+  virtual void SetSize(PageCount pages) = 0;
+  virtual uint64_t used() const = 0;  // objects
   // Everything that it has in memory, objects on their way out included.
   virtual ByteCount metadata_bytes() const = 0;
   virtual DeviceStats Stats() = 0;

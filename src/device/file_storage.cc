@@ -62,6 +62,7 @@ class FileStorage final : public Storage {
               std::span<std::byte> second) override;
   void Free(Extent extent) override;
 
+  size_t alignment() const override { return 1; }
   uint64_t size() const override { return size_; }
   uint64_t used() const override {
     return used_.load(std::memory_order_relaxed);

@@ -20,18 +20,30 @@ constexpr uint32_t kLeastGarbage = kExtentBytes / 8;
 // before it is enough for now.
 constexpr uint32_t kWindow = 1024;
 constexpr unsigned kAttempts = 4;
+// Segments cleaned for one write: a full storage needs eight for one extent.
+constexpr unsigned kMostAtOnce = 16;
+
+constexpr size_t AlignUp(size_t bytes, size_t alignment) {
+  return (bytes + alignment - 1) & ~(alignment - 1);
+}
 
 }  // namespace
 
 // All that is full. Cleans where there is no room. REQUIRES: the turn.
 Status SegmentLog::WriteFull() {
-  for (;;) {
+  for (unsigned cleaned = 0;;) {
     const uint32_t full = NextFull();
     if (full == 0) return kOk;
     const Status s = WriteOut(full);
-    if (s.ok() || (s.error() == ENOSPC && Clean())) continue;
-    return s;
+    if (s.ok()) continue;
+    if (s.error() != ENOSPC || ++cleaned > kMostAtOnce || !Clean()) return s;
   }
+}
+
+// What the cleaner wrote down anew made more room than it takes.
+bool SegmentLog::OverSize(const Segment& segment) const {
+  return segment.buffer < kBuffers - kCleanerBuffers &&
+         written_segments_ >= size_.load(std::memory_order_relaxed);
 }
 
 // The cleaner's first: it needs its buffers to make more room.
@@ -52,8 +64,10 @@ uint32_t SegmentLog::NextFull() {
 
 Status SegmentLog::WriteOut(uint32_t segment) {
   Segment& s = table_.segment(segment);
+  if (OverSize(s)) return Status::Error(ENOSPC);
   s.state = SegmentState::kWriting;
-  const std::span<const std::byte> bytes(BufferAt(s.buffer), s.used_bytes);
+  const std::span<const std::byte> bytes(
+      BufferAt(s.buffer), AlignUp(s.used_bytes, storage_->alignment()));
   mutex_.Unlock();
   const Result<Extent> extent = storage_->Write(bytes);
   mutex_.Lock();
@@ -65,7 +79,7 @@ Status SegmentLog::WriteOut(uint32_t segment) {
     ++written_segments_;
     stored_bytes_ += s.used_bytes;
     stored_live_ += s.live_bytes;
-    written_bytes_.fetch_add(s.used_bytes, std::memory_order_relaxed);
+    written_bytes_.fetch_add(bytes.size(), std::memory_order_relaxed);
   } else {
     s.state = SegmentState::kFull;
   }
@@ -78,8 +92,10 @@ void SegmentLog::CloseHoles() {
   constexpr uint64_t kTooFewToClean = 16;
   constexpr unsigned kAtOnce = 3;
   for (unsigned i = 0; i < kAtOnce; ++i) {
-    const bool worthwhile = written_segments_ >= kTooFewToClean &&
-                            stored_bytes_ - stored_live_ > stored_bytes_ / 2;
+    const bool holes = written_segments_ >= kTooFewToClean &&
+                       stored_bytes_ - stored_live_ > stored_bytes_ / 2;
+    const bool worthwhile =
+        holes || written_segments_ > size_.load(std::memory_order_relaxed);
     if (!worthwhile || !Clean() || !WriteFull().ok()) return;
   }
 }
@@ -101,10 +117,11 @@ bool SegmentLog::Clean() {
 }
 
 bool SegmentLog::Empty(uint32_t victim) {
+  const bool have = ReadVictim(victim);
   for (;;) {
     const uint32_t object = table_.segment(victim).first;
     if (object == 0) return true;
-    const Moved moved = Move(victim, object);
+    const Moved moved = Move(victim, object, have);
     if (moved == Moved::kYes) continue;
     table_.segment(victim).corrupt = moved == Moved::kCorrupt;
     table_.segment(victim).unreadable = true;
@@ -113,22 +130,55 @@ bool SegmentLog::Empty(uint32_t victim) {
   }
 }
 
-// Yes also if the object was freed meanwhile.
-SegmentLog::Moved SegmentLog::Move(uint32_t victim, uint32_t object) {
+// All that is left of it, and the holes between, to where it lay. False: some
+// of it cannot be read, and each object has to be tried by itself.
+bool SegmentLog::ReadVictim(uint32_t victim) {
+  const Segment segment = table_.segment(victim);
+  SegmentPart part{segment.serial, segment.used_bytes, 0};
+  for (uint32_t o = segment.first; o != 0; o = table_.object(o).next) {
+    const Object& object = table_.object(o);
+    const SegmentPart one = PartOf(segment, object.offset, object.length);
+    part.from = std::min(part.from, one.from);
+    part.to = std::max(part.to, one.to);
+  }
+  if (part.to == 0) return false;
+  scratch_touched_ = true;
+  CountMemory();
+  mutex_.Unlock();
+  const bool have = ReadSealed(segment, part);
+  mutex_.Lock();
+  return have;
+}
+
+bool SegmentLog::ReadSealed(const Segment& victim, const SegmentPart& part) {
+  const SegmentPart whole = read_ahead_.Least(part, victim.used_bytes);
+  const size_t bytes = whole.to - whole.from;
+  CountRead(bytes);
+  return storage_
+      ->Read(victim.extent, whole.from, {scratch_ + whole.from, bytes}, {})
+      .ok();
+}
+
+// Yes also if the object was freed meanwhile. `have`: it lies in scratch_.
+SegmentLog::Moved SegmentLog::Move(uint32_t victim, uint32_t object,
+                                   bool have) {
   const Segment segment = table_.segment(victim);
   const uint32_t offset = table_.object(object).offset;
   const size_t length = table_.object(object).length;
-  const std::span<std::byte> content(scratch_, length);
-  std::byte tag[Sealer::kMaxTagBytes];
+  const std::span<std::byte> content(scratch_ + offset, length);
+  const std::byte* const tag = content.data() + length;
+  const Stamp stamp = StampOf(segment, offset);
   mutex_.Unlock();
-  const Status s = storage_->Read(segment.extent, offset, content,
-                                  {tag, sealer_.tag_bytes()});
-  const bool right =
-      s.ok() && sealer_.Open(StampOf(segment, offset), content, tag);
+  bool right = have && sealer_.Open(stamp, content, tag);
+  bool read = true;
+  if (!right) {
+    read = ReadSealed(segment, PartOf(segment, offset, length));
+    right = read && sealer_.Open(stamp, content, tag);
+  }
   mutex_.Lock();
   const Object& o = table_.object(object);
   if (o.segment != victim || o.offset != offset) return Moved::kYes;
-  if (!right) return s.ok() ? Moved::kCorrupt : Moved::kReadFailed;
+  if (!right) return read ? Moved::kCorrupt : Moved::kReadFailed;
   OpenTarget(length);
   const auto tag_bytes = static_cast<uint32_t>(sealer_.tag_bytes());
   table_.Unlink(object, tag_bytes);

@@ -33,6 +33,10 @@ class Storage {
                       std::span<std::byte> second) = 0;
   virtual void Free(Extent extent) = 0;
 
+  // Offset, length and address of what is read and written must be multiples
+  // of it (there is no `second` then): 1, or a power of two up to kPageSize.
+  virtual size_t alignment() const = 0;
+
   virtual uint64_t size() const = 0;  // limit in extents
   virtual uint64_t used() const = 0;
   virtual ByteCount metadata_bytes() const = 0;
