@@ -116,76 +116,82 @@ bool SegmentLog::Clean() {
   return false;
 }
 
+// All of it or nothing: what was moved without an extent becoming free would
+// fill the cleaner's buffers, and a full storage could not be cleaned any more.
 bool SegmentLog::Empty(uint32_t victim) {
-  const bool have = ReadVictim(victim);
-  for (;;) {
-    const uint32_t object = table_.segment(victim).first;
-    if (object == 0) return true;
-    const Moved moved = Move(victim, object, have);
-    if (moved == Moved::kYes) continue;
-    table_.segment(victim).corrupt = moved == Moved::kCorrupt;
+  const Segment segment = table_.segment(victim);
+  const std::span<const Left> left = ListVictim(segment);
+  mutex_.Unlock();
+  // What is wrong may have become so on its way.
+  Status s = OpenVictim(segment, left);
+  if (s.error() == EBADMSG) s = OpenVictim(segment, left);
+  mutex_.Lock();
+  if (!s.ok()) {
+    table_.segment(victim).corrupt = s.error() == EBADMSG;
     table_.segment(victim).unreadable = true;
     any_unreadable_ = true;
     return false;
   }
+  for (;;) {
+    const uint32_t object = table_.segment(victim).first;
+    if (object == 0) return true;
+    Move(object);
+    // Others wait for the lock; they can only make it fewer.
+    mutex_.Unlock();
+    mutex_.Lock();
+  }
 }
 
-// All that is left of it, and the holes between, to where it lay. False: some
-// of it cannot be read, and each object has to be tried by itself.
-bool SegmentLog::ReadVictim(uint32_t victim) {
-  const Segment segment = table_.segment(victim);
-  SegmentPart part{segment.serial, segment.used_bytes, 0};
-  for (uint32_t o = segment.first; o != 0; o = table_.object(o).next) {
-    const Object& object = table_.object(o);
-    const SegmentPart one = PartOf(segment, object.offset, object.length);
-    part.from = std::min(part.from, one.from);
-    part.to = std::max(part.to, one.to);
-  }
-  if (part.to == 0) return false;
+// Where its objects lie.
+std::span<const SegmentLog::Left> SegmentLog::ListVictim(
+    const Segment& victim) {
   scratch_touched_ = true;
   CountMemory();
-  mutex_.Unlock();
-  const bool have = ReadSealed(segment, part);
-  mutex_.Lock();
-  return have;
+  auto* const list = reinterpret_cast<Left*>(scratch_ + kExtentBytes);
+  size_t count = 0;
+  for (uint32_t o = victim.first; o != 0; o = table_.object(o).next) {
+    CHECK(count < kMostLeft);
+    list[count++] = {table_.object(o).offset, table_.object(o).length};
+  }
+  return {list, count};
 }
 
-bool SegmentLog::ReadSealed(const Segment& victim, const SegmentPart& part) {
-  const SegmentPart whole = read_ahead_.Least(part, victim.used_bytes);
-  const size_t bytes = whole.to - whole.from;
+// Brings all objects of a segment to where they lay in it, in scratch_, opened.
+// EBADMSG: one at least is not what was written.
+Status SegmentLog::OpenVictim(const Segment& victim,
+                              std::span<const Left> left) {
+  SegmentPart part{victim.serial, victim.used_bytes, 0};
+  for (const Left& one : left) {
+    const SegmentPart its = PartOf(victim, one.offset, one.length);
+    part.from = std::min(part.from, its.from);
+    part.to = std::max(part.to, its.to);
+  }
+  if (left.empty()) return kOk;
+  part = read_ahead_.Least(part, victim.used_bytes);
+  const size_t bytes = part.to - part.from;
   CountRead(bytes);
-  return storage_
-      ->Read(victim.extent, whole.from, {scratch_ + whole.from, bytes}, {})
-      .ok();
+  UZSWAP_RETURN_IF_ERROR(storage_->Read(victim.extent, part.from,
+                                        {scratch_ + part.from, bytes}, {}));
+  for (const Left& one : left) {
+    const std::span<std::byte> content(scratch_ + one.offset, one.length);
+    if (!sealer_.Open(StampOf(victim, one.offset), content,
+                      content.data() + one.length)) {
+      return Status::Error(EBADMSG);
+    }
+  }
+  return kOk;
 }
 
-// Yes also if the object was freed meanwhile. `have`: it lies in scratch_.
-SegmentLog::Moved SegmentLog::Move(uint32_t victim, uint32_t object,
-                                   bool have) {
-  const Segment segment = table_.segment(victim);
+// From scratch_ to the segment that takes what is moved.
+void SegmentLog::Move(uint32_t object) {
   const uint32_t offset = table_.object(object).offset;
   const size_t length = table_.object(object).length;
-  const std::span<std::byte> content(scratch_ + offset, length);
-  const std::byte* const tag = content.data() + length;
-  const Stamp stamp = StampOf(segment, offset);
-  mutex_.Unlock();
-  bool right = have && sealer_.Open(stamp, content, tag);
-  bool read = true;
-  if (!right) {
-    read = ReadSealed(segment, PartOf(segment, offset, length));
-    right = read && sealer_.Open(stamp, content, tag);
-  }
-  mutex_.Lock();
-  const Object& o = table_.object(object);
-  if (o.segment != victim || o.offset != offset) return Moved::kYes;
-  if (!right) return read ? Moved::kCorrupt : Moved::kReadFailed;
   OpenTarget(length);
   const auto tag_bytes = static_cast<uint32_t>(sealer_.tag_bytes());
   table_.Unlink(object, tag_bytes);
-  Append(target_, object, content);
+  Append(target_, object, {scratch_ + offset, length});
   stored_live_ -= length + tag_bytes;
   cleaned_bytes_.fetch_add(length + tag_bytes, std::memory_order_relaxed);
-  return Moved::kYes;
 }
 
 // In one segment, or also in a second one, where everything fits.

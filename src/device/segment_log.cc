@@ -15,7 +15,6 @@ constinit LockClass SegmentLog::lock_class_{"segment log"};
 
 namespace {
 
-constexpr size_t kBufferBytes = (SegmentLog::kBuffers + 1) * kExtentBytes;
 // To what SetSize can raise a file: 1 TiB. It costs addresses only.
 constexpr uint64_t kRoomToGrow = (uint64_t{1} << 40) / kExtentBytes;
 
@@ -182,7 +181,7 @@ void SegmentLog::SetSize(PageCount pages) {
 void SegmentLog::CountMemory() {
   ByteCount bytes = PageCeil(sizeof(*this)) + table_.bytes() + sealer_.bytes() +
                     read_ahead_.bytes();
-  if (scratch_touched_) bytes += kExtentBytes;
+  if (scratch_touched_) bytes += kExtentBytes + kPageSize;
   for (unsigned b = 0; b < kBuffers; ++b) {
     if ((buffers_touched_ >> b & 1) != 0) bytes += kExtentBytes;
   }
@@ -285,7 +284,7 @@ Status SegmentLog::Init(Protection protection) {
   UZSWAP_RETURN_IF_ERROR(sealer_.Init(protection));
   UZSWAP_RETURN_IF_ERROR(table_.Init(storage_->size()));
   UZSWAP_RETURN_IF_ERROR(read_ahead_.Init(storage_->alignment()));
-  const Result<void*> memory = os::Map(kBufferBytes);
+  const Result<void*> memory = os::Map(kMemoryBytes);
   if (!memory.ok()) return memory.status();
   buffer_memory_ = static_cast<std::byte*>(memory.value());
   scratch_ = buffer_memory_ + kBuffers * kExtentBytes;
@@ -300,7 +299,7 @@ void SegmentLog::Destroy() {
     table_.Release();
     read_ahead_.Release();
     if (buffer_memory_ != nullptr) {
-      CHECK(os::Unmap(buffer_memory_, kBufferBytes).ok());
+      CHECK(os::Unmap(buffer_memory_, kMemoryBytes).ok());
     }
   }
   storage_->Destroy();

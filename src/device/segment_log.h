@@ -59,7 +59,15 @@ class SegmentLog final : public Device {
   void Destroy() override;
 
  private:
-  enum class Moved { kYes, kReadFailed, kCorrupt };
+  // An object in a segment that is cleaned.
+  struct Left {
+    uint16_t offset;
+    uint16_t length;
+  };
+  // The shortest object is one byte and a checksum.
+  static constexpr size_t kMostLeft = kExtentBytes / (1 + sizeof(uint64_t));
+  static constexpr size_t kMemoryBytes =
+      (kBuffers + 1) * kExtentBytes + PageCeil(kMostLeft * sizeof(Left));
   enum class From { kBuffer, kReadAhead, kStorage };
 
   // An object that is on its way back, in a segment that is held.
@@ -95,10 +103,10 @@ class SegmentLog final : public Device {
   void CloseHoles() UZSWAP_REQUIRES(mutex_);
   bool Clean() UZSWAP_REQUIRES(mutex_);
   bool Empty(uint32_t victim) UZSWAP_REQUIRES(mutex_);
-  bool ReadVictim(uint32_t victim) UZSWAP_REQUIRES(mutex_);
-  bool ReadSealed(const Segment& victim, const SegmentPart& part);
-  Moved Move(uint32_t victim, uint32_t object, bool have)
+  std::span<const Left> ListVictim(const Segment& victim)
       UZSWAP_REQUIRES(mutex_);
+  Status OpenVictim(const Segment& victim, std::span<const Left> left);
+  void Move(uint32_t object) UZSWAP_REQUIRES(mutex_);
   uint32_t NextFull() UZSWAP_REQUIRES(mutex_);
   uint32_t PickVictim() UZSWAP_REQUIRES(mutex_);
   bool RoomToMove(uint32_t bytes) UZSWAP_REQUIRES(mutex_);
@@ -148,7 +156,7 @@ class SegmentLog final : public Device {
   bool stuck_ UZSWAP_GUARDED_BY(mutex_) = false;  // the last turn failed
   bool any_unreadable_ UZSWAP_GUARDED_BY(mutex_) = false;  // to be forgiven
   bool busy_ UZSWAP_GUARDED_BY(mutex_) = false;  // somebody has the turn
-  // Of who has the turn: a segment that is cleaned, sealed.
+  // Of who has the turn: a segment that is cleaned, and where its objects lie.
   std::byte* scratch_ = nullptr;
   bool scratch_touched_ UZSWAP_GUARDED_BY(mutex_) = false;
 

@@ -67,6 +67,7 @@ class Fuzz {
       aim_ = 1 + Pick(4000);
     } else if (Pick(4) == 0) {
       log_->SetSize((1 + Pick(80)) * kExtentPages);
+      size_changed_ = true;
     } else if (Pick(4) == 0 && depth_ < 3) {
       Fork();
     }
@@ -89,12 +90,14 @@ class Fuzz {
       const auto number = static_cast<uint64_t>(id.value());
       CHECK(!model_.contains(number));
       model_[number] = seed;
+      size_changed_ =
+          size_changed_ && storage_->used() > log_->size() / kExtentPages;
       return;
     }
     CHECK(id.error() == ENOSPC || (faults_ && id.error() == EIO));
     ++(id.error() == ENOSPC ? full : failed);
     // When its size was lowered it closes holes step by step.
-    if (storage_->used() * kExtentPages > log_->size()) return;
+    if (size_changed_) return;
     // A log without faults is full when it is: not with half of it in holes.
     if (id.error() == ENOSPC && !faults_ && can_write_) {
       CHECK(log_->Stats().live_bytes + kExtentBytes >=
@@ -200,6 +203,7 @@ class Fuzz {
   uint64_t aim_;
   unsigned depth_ = 0;
   bool faults_ = false;
+  bool size_changed_ = false;
   bool can_write_ = true;
 };
 

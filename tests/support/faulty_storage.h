@@ -30,6 +30,9 @@ class FaultyStorage final : public Storage {
   // ---- what goes wrong; any time
   std::atomic<int> write_error{0};  // of each write, with nothing written
   std::atomic<int> short_error{0};  // of each write, with a half written
+  // Writes that seem to succeed, and leave a sector of zeros, or a wrong bit.
+  std::atomic<bool> torn_writes{false};
+  std::atomic<bool> wrong_writes{false};
   std::atomic<int> read_error{0};
   std::atomic<int64_t> bad_extent{-1};  // reads of this one fail
   // Reads that touch these bytes of any extent fail.
@@ -82,7 +85,12 @@ class FaultyStorage final : public Storage {
                                                            bytes.size() / 2)};
       return Fail(short_error);
     }
-    extents_[number] = {bytes.begin(), bytes.end()};
+    Bytes& kept = extents_[number];
+    kept = {bytes.begin(), bytes.end()};
+    if (torn_writes && kept.size() >= 1024) {
+      memset(&kept[kept.size() / 2], 0, 512);
+    }
+    if (wrong_writes) kept[kept.size() / 2] ^= std::byte{16};
     ++writes;
     return Extent{number};
   }
