@@ -72,6 +72,8 @@ Json SettingsJson(const Options& options) {
           {"backing", options.backing.empty() ? "none" : options.backing},
           {"backing_size", options.backing_size},
           {"encrypt", options.encrypt},
+          {"direct", options.direct},
+          {"backing_timeout", options.backing_timeout},
           {"evict", options.evict},
           {"syscalls", options.syscalls}};
 }

@@ -16,6 +16,7 @@
 #include "cli/elf_check.h"
 #include "cli/json.h"
 #include "cli/layout.h"
+#include "cli/nbd_check.h"
 #include "cli/options.h"
 #include "cli/preflight.h"
 #include "cli/report_file.h"
@@ -113,6 +114,8 @@ Job MakeJob(const Options& options, const Layout& layout,
   set("UZSWAP_BACKING", options.backing.empty() ? "none" : options.backing);
   set("UZSWAP_BACKING_SIZE", std::to_string(options.backing_size));
   set("UZSWAP_NO_ENCRYPT", options.encrypt ? "0" : "1");
+  set("UZSWAP_BACKING_TIMEOUT", std::to_string(options.backing_timeout));
+  set("UZSWAP_DIRECT", options.direct);
   set("UZSWAP_EVICT", options.evict);
   set("UZSWAP_SYSCALLS", options.syscalls);
   set("UZSWAP_PLUGIN_DIR", layout.plugin_dir);
@@ -151,6 +154,10 @@ Check Run(Options* options) {
     if (Check c = json.Open(options->stats_json)) return c;
   }
 
+  int claim = -1;
+  if (IsNbdUri(options->backing)) {
+    if (Check c = ClaimNbd(options->backing, &claim)) return c;
+  }
   ControlServer control(report.shared(),
                         {getpid(), BaseName(options->command[0])});
   control.limits().Start(*options);
@@ -161,7 +168,7 @@ Check Run(Options* options) {
   Supervisor supervisor;
   if (Check c = supervisor.Start(job)) return c;
   std::vector<int> keep = control.Descriptors();
-  keep.insert(keep.end(), {report.fd(), json.fd()});
+  keep.insert(keep.end(), {report.fd(), json.fd(), claim});
   Supervisor::DropDescriptors(keep);
   RunResult run;
   run.wait_status = supervisor.Wait(&control);

@@ -65,6 +65,7 @@ constexpr StatsField kFields[] = {
     SUM(device_cleaned_bytes),
     SUM(device_reads),
     SUM(device_read_bytes),
+    ONE(device_alignment),
 };
 
 #undef SUM

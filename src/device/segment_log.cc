@@ -8,6 +8,7 @@
 #include <new>
 
 #include "base/os.h"
+#include "device/nbd_address.h"
 
 namespace uzswap {
 
@@ -200,7 +201,8 @@ DeviceStats SegmentLog::Stats() {
           .garbage_bytes = stored_bytes_ - stored_live_,
           .corrupt_reads = corrupt_reads_.load(std::memory_order_relaxed),
           .reads = reads_.load(std::memory_order_relaxed),
-          .read_bytes = read_bytes_.load(std::memory_order_relaxed)};
+          .read_bytes = read_bytes_.load(std::memory_order_relaxed),
+          .alignment = storage_->alignment()};
 }
 
 // What the child has in buffers was sealed with a key that the parent goes on
@@ -320,16 +322,24 @@ Result<Device*> NewSegmentLog(Storage* storage, Protection protection) {
   return static_cast<Device*>(log);
 }
 
+Result<Device*> NewDevice(const DeviceConfig& config) {
+  const uint64_t extents = config.size / kExtentPages;
+  if (extents == 0) return Status::Error(EINVAL);
+  const uint64_t most = std::max(extents, kRoomToGrow);
+  const Result<Storage*> storage =
+      IsNbd(config.path)
+          ? NewNbdStorage(config.path, most,
+                          {config.leases, config.timeout_seconds})
+          : NewFileStorage(config.path, most, config.direct);
+  if (!storage.ok()) return storage.status();
+  const Result<Device*> log = NewSegmentLog(storage.value(), config.protection);
+  if (log.ok()) log.value()->SetSize(config.size);
+  return log;
+}
+
 Result<Device*> NewFileDevice(const char* path, PageCount size,
                               Protection protection) {
-  const uint64_t extents = size / kExtentPages;
-  if (extents == 0) return Status::Error(EINVAL);
-  const Result<Storage*> storage =
-      NewFileStorage(path, std::max(extents, kRoomToGrow));
-  if (!storage.ok()) return storage.status();
-  const Result<Device*> log = NewSegmentLog(storage.value(), protection);
-  if (log.ok()) log.value()->SetSize(size);
-  return log;
+  return NewDevice({.path = path, .size = size, .protection = protection});
 }
 
 }  // namespace uzswap
