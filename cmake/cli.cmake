@@ -4,6 +4,7 @@
 # process tests.
 find_path(CLI11_INCLUDE CLI/CLI.hpp REQUIRED)
 find_path(NLOHMANN_INCLUDE nlohmann/json.hpp REQUIRED)
+find_path(NBD_INCLUDE libnbd.h REQUIRED)
 
 file(GLOB CLI_SOURCES CONFIGURE_DEPENDS src/cli/*.cc)
 set(CLI_TEST_SOURCES ${CLI_SOURCES})
@@ -13,7 +14,7 @@ add_library(uzswap_cli_lib OBJECT ${CLI_SOURCES})
 target_compile_definitions(uzswap_cli_lib PUBLIC
   UZSWAP_VERSION="${PROJECT_VERSION}")
 target_include_directories(uzswap_cli_lib SYSTEM PUBLIC
-  ${CLI11_INCLUDE} ${NLOHMANN_INCLUDE})
+  ${CLI11_INCLUDE} ${NLOHMANN_INCLUDE} ${NBD_INCLUDE})
 target_link_libraries(uzswap_cli_lib PUBLIC ${CMAKE_DL_LIBS})
 if(UZSWAP_DEBUG AND NOT UZSWAP_SANITIZE STREQUAL "thread")
   # As for the tests; most of it are two large headers.

@@ -41,6 +41,14 @@ enum uzswap_evict_method {
   UZSWAP_EVICT_MOVE = 2, /* UFFDIO_MOVE to staging (Linux 6.8), then compress */
 };
 
+enum uzswap_direct {
+  UZSWAP_DIRECT_AUTO = 0, /* as the engine thinks best */
+  UZSWAP_DIRECT_ON = 1,   /* O_DIRECT where the file system takes it */
+  UZSWAP_DIRECT_OFF = 2,
+};
+
+#define UZSWAP_FOR_EVER (~0u)
+
 struct uzswap_config {
   size_t struct_size;        /* sizeof (struct uzswap_config) */
   uint64_t memory_limit;     /* bytes of RssAnon + RssShmem, all included */
@@ -50,7 +58,9 @@ struct uzswap_config {
                                 (chain, 4 to 64), "zbud", "z3fold" */
   unsigned max_pool_percent; /* of memory_limit; 0: default */
   unsigned accept_threshold_percent; /* of the pool's maximum; 0: 90 */
-  const char* backing;    /* directory, file or block device; NULL: none */
+  const char* backing;    /* directory, file or block device; an NBD export:
+                             nbd+unix:///EXPORT?socket=/PATH or
+                             nbd://1.2.3.4[:PORT]/EXPORT; NULL: none */
   uint64_t backing_size;  /* bytes; 0: 16 times memory_limit */
   const char* plugin_dir; /* where compressor plug-ins are; NULL: none */
   enum uzswap_evict_method evict;
@@ -64,6 +74,14 @@ struct uzswap_config {
   unsigned promotion_rate; /* of these the most that may come back within a
                               minute, in a minute, in 1/100 percent of the
                               resident pages; 0: 20 (0.2 %) */
+  enum uzswap_direct direct; /* files: past the page cache or through it */
+  /* NBD exports: processes that are given the same file here share the export,
+   * without disturbing each other: they lock bytes of it, each through an open
+   * file of its own (/proc/PID/fd/N serves). NULL: the export is this process's
+   * and its children's; nobody else may use it. */
+  const char* backing_leases;
+  unsigned backing_timeout; /* seconds that a lost NBD server is waited for; 0:
+                               30; UZSWAP_FOR_EVER */
 };
 
 /* Names and meaning: src/zswap/counters.def and src/pager/counters.def. */
@@ -122,6 +140,11 @@ struct uzswap_stats {
   uint64_t resident_pages_10min, resident_pages_1h, resident_pages_older;
   uint64_t pages_idle;     /* evicted because they were idle, in pages_out */
   uint64_t pages_promoted; /* of them, back within a minute */
+  uint64_t device_reads; /* of it, the cleaner's included; less than device_in
+                            where pages were read together */
+  uint64_t device_read_bytes;
+  uint64_t device_alignment; /* of what is read and written; above 1: past the
+                                page cache */
 };
 
 /* Opens the one instance of this process. It installs no signal handler and

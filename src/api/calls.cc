@@ -274,6 +274,9 @@ void uzswap_get_stats(struct uzswap_stats* stats) {
   stats->migrated_pages = z.migrated_pages;
   stats->device_written_bytes = z.device.written_bytes;
   stats->device_cleaned_bytes = z.device.cleaned_bytes;
+  stats->device_reads = z.device.reads;
+  stats->device_read_bytes = z.device.read_bytes;
+  stats->device_alignment = z.device.alignment;
 }
 
 static_assert(uzswap::Pager::kMaxDescriptors + uzswap::kMaxDeviceDescriptors <=

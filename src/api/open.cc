@@ -22,6 +22,7 @@ constexpr unsigned kPoolPercentAlone = 80;
 constexpr unsigned kAcceptPercent = 90;
 constexpr const char* kDefaultCompressor = "lz4";
 constexpr uint64_t kBackingFactor = 16;
+constexpr unsigned kBackingTimeout = 30;
 // What pages need to come and go in, above everything that is fixed.
 constexpr uint64_t kRoomBytes = uint64_t{4} << 20;
 
@@ -71,6 +72,11 @@ Status CheckConfig(const uzswap_config& config, const Why& why) {
     line << "evict is " << method << ": give 0 (auto), 1 (wp) or 2 (move)";
     return why.Say(EINVAL, line);
   }
+  const auto direct = static_cast<unsigned>(config.direct);
+  if (direct > UZSWAP_DIRECT_OFF) {
+    line << "direct is " << direct << ": give 0 (auto), 1 (on) or 2 (off)";
+    return why.Say(EINVAL, line);
+  }
   return kOk;
 }
 
@@ -103,10 +109,17 @@ Status OpenDevice(const uzswap_config& config, const Why& why,
   const uint64_t bytes = config.backing_size != 0
                              ? config.backing_size
                              : config.memory_limit * kBackingFactor;
+  uint64_t timeout = config.backing_timeout;
+  if (timeout == 0) timeout = kBackingTimeout;
+  if (timeout == UZSWAP_FOR_EVER) timeout = 0;
   const Result<Device*> device =
-      NewFileDevice(config.backing, bytes / kPageSize,
-                    config.no_encrypt != 0 ? Protection::kChecksummed
-                                           : Protection::kEncrypted);
+      NewDevice({.path = config.backing,
+                 .size = bytes / kPageSize,
+                 .protection = config.no_encrypt != 0 ? Protection::kChecksummed
+                                                      : Protection::kEncrypted,
+                 .direct = config.direct == UZSWAP_DIRECT_ON,
+                 .leases = config.backing_leases,
+                 .timeout_seconds = timeout});
   if (device.ok()) {
     opened->device = device.value();
     return kOk;
@@ -114,8 +127,8 @@ Status OpenDevice(const uzswap_config& config, const Why& why,
   Line line;
   line << "backing store " << config.backing << " of " << bytes
        << " bytes: error " << device.error()
-       << "; give a directory that you can write to, an empty file or a block "
-          "device";
+       << "; give a directory that you can write to, an empty file, a block "
+          "device or an NBD export";
   return why.Say(device.error(), line);
 }
 

@@ -74,6 +74,8 @@ Json SettingsJson(const Options& options) {
           {"encrypt", options.encrypt},
           {"idle", options.idle},
           {"promotion_rate", options.promotion_rate},
+          {"direct", options.direct},
+          {"backing_timeout", options.backing_timeout},
           {"evict", options.evict},
           {"syscalls", options.syscalls}};
 }

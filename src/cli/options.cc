@@ -122,6 +122,18 @@ Check CheckIdle(const OptionTexts& texts, Options* options) {
   return {};
 }
 
+Check CheckTimeout(const std::string& text, Options* options) {
+  if (text.empty()) return {};
+  const auto seconds = ParseNumber(text, 0, 1'000'000);
+  if (!seconds) {
+    return Failure{"--backing-timeout '" + text +
+                   "' is not a number of seconds; write it like 30, or 0 to "
+                   "wait for ever"};
+  }
+  options->backing_timeout = *seconds == 0 ? kForEver : *seconds;
+  return {};
+}
+
 Check CheckBackingTexts(const OptionTexts& texts, Options* options) {
   const bool none = texts.backing == "none";
   if (texts.backing.empty()) {
@@ -130,6 +142,11 @@ Check CheckBackingTexts(const OptionTexts& texts, Options* options) {
         "or none"};
   }
   options->backing = none ? "" : texts.backing;
+  if (texts.direct != "auto" && texts.direct != "on" && texts.direct != "off") {
+    return OneOf("--direct", texts.direct, "auto, on, off");
+  }
+  options->direct = texts.direct;
+  if (Check c = CheckTimeout(texts.backing_timeout, options)) return c;
   if (none || texts.backing_size.empty()) return {};
   const auto bytes = ParseSize(texts.backing_size);
   if (!bytes || *bytes < 4096) {
@@ -178,13 +195,19 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
       "PATH|none: where pages go when the pool is full:\na directory (a "
       "private "
       "unlinked file there;\ndefault /var/tmp), an empty file, a "
-      "block\ndevice");
+      "block\ndevice, or an NBD export: nbd://HOST/EXPORT,\n"
+      "nbd+unix:///EXPORT?socket=/PATH");
   add("--backing-size", &texts->backing_size, "UZSWAP_BACKING_SIZE",
       "SIZE: the most to use there (default 16 times the\nmemory, at most what "
       "is free)");
+  add("--backing-timeout", &texts->backing_timeout, "UZSWAP_BACKING_TIMEOUT",
+      "SECONDS: how long a lost NBD server is waited for\n(30; 0: for ever)");
   run.add_flag("--no-encrypt", texts->no_encrypt,
                "do not encrypt what is written there")
       ->envname("UZSWAP_NO_ENCRYPT");
+  add("--direct", &texts->direct, "UZSWAP_DIRECT",
+      "auto|on|off: read and write files past the page\ncache (O_DIRECT)")
+      ->group("Advanced");
   add("--stats-json", &texts->stats_json, "UZSWAP_STATS_JSON",
       "FILE: write all figures there at the end");
   run.add_flag("-q,--quiet", texts->quiet, "no summary at the end")

@@ -17,6 +17,7 @@ class App;
 namespace uzswap::cli {
 
 inline constexpr uint64_t kMinimumMemory = uint64_t{16} << 20;
+inline constexpr unsigned kForEver = ~0u;
 
 // What --zpool can name; the engine has the same table.
 inline constexpr const char* kZpools[] = {"zsmalloc", "zbud", "z3fold"};
@@ -33,6 +34,8 @@ struct OptionTexts {
   std::string accept_threshold_percent;
   std::string backing = "/var/tmp";
   std::string backing_size;
+  std::string backing_timeout;
+  std::string direct = "auto";
   bool no_encrypt = false;
   std::string stats_json;
   std::string idle;
@@ -54,10 +57,13 @@ struct Options {
   unsigned accept_threshold_percent = 0;  // 0: the engine's default
   std::string backing;                    // empty: none
   uint64_t backing_size = 0;              // bytes; 0: chosen by CheckBacking
-  bool encrypt = true;                    // what is written to backing
-  unsigned idle = 0;                      // seconds; 0: never
-  unsigned promotion_rate = 0;            // 1/100 %; 0: the engine's default
-  std::string stats_json;                 // empty: none
+  // Seconds; 0: the engine's default; kForEver.
+  unsigned backing_timeout = 0;
+  std::string direct;
+  unsigned idle = 0;            // seconds; 0: never
+  unsigned promotion_rate = 0;  // 1/100 %; 0: the engine's default
+  bool encrypt = true;     // what is written to backing
+  std::string stats_json;  // empty: none
   std::string evict;
   std::string syscalls;
   bool quiet = false;

@@ -20,6 +20,7 @@
 #include <fstream>
 #include <string>
 
+#include "cli/nbd_check.h"
 #include "cli/size.h"
 
 #ifndef UFFD_USER_MODE_ONLY
@@ -216,6 +217,11 @@ Check CheckCompressor(const Layout& layout, const std::string& name) {
 
 Check CheckBacking(Options* options) {
   if (options->backing.empty()) return {};
+  if (IsNbdUri(options->backing)) {
+    uint64_t room = 0;
+    if (Check c = CheckNbd(&options->backing, &room)) return c;
+    return CheckRoom(options, room);
+  }
   struct stat status;
   if (stat(options->backing.c_str(), &status) != 0) {
     return Backing(options->backing,

@@ -18,6 +18,7 @@
 #include "cli/elf_check.h"
 #include "cli/json.h"
 #include "cli/layout.h"
+#include "cli/nbd_check.h"
 #include "cli/options.h"
 #include "cli/preflight.h"
 #include "cli/report_file.h"
@@ -125,6 +126,8 @@ Job MakeJob(const Options& options, const Layout& layout,
   set("UZSWAP_NO_ENCRYPT", options.encrypt ? "0" : "1");
   set("UZSWAP_IDLE", std::to_string(options.idle));
   set("UZSWAP_PROMOTION_RATE", PercentText(options.promotion_rate));
+  set("UZSWAP_BACKING_TIMEOUT", std::to_string(options.backing_timeout));
+  set("UZSWAP_DIRECT", options.direct);
   set("UZSWAP_EVICT", options.evict);
   set("UZSWAP_SYSCALLS", options.syscalls);
   set("UZSWAP_PLUGIN_DIR", layout.plugin_dir);
@@ -182,6 +185,10 @@ Check Run(Options* options) {
     if (Check c = json.Open(options->stats_json)) return c;
   }
 
+  int claim = -1;
+  if (IsNbdUri(options->backing)) {
+    if (Check c = ClaimNbd(options->backing, &claim)) return c;
+  }
   ControlServer control(report.shared(),
                         {getpid(), BaseName(options->command[0])});
   control.limits().Start(*options);
@@ -192,7 +199,7 @@ Check Run(Options* options) {
   Supervisor supervisor;
   if (Check c = supervisor.Start(job)) return c;
   std::vector<int> keep = control.Descriptors();
-  keep.insert(keep.end(), {report.fd(), json.fd()});
+  keep.insert(keep.end(), {report.fd(), json.fd(), claim});
   Supervisor::DropDescriptors(keep);
   Watch watch;
   Follow(*options, memory, &control, report.shared(), &watch);

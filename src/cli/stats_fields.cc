@@ -74,6 +74,9 @@ constexpr StatsField kFields[] = {
     SUM(resident_pages_older),
     SUM(pages_idle),
     SUM(pages_promoted),
+    SUM(device_reads),
+    SUM(device_read_bytes),
+    ONE(device_alignment),
 };
 
 #undef SUM

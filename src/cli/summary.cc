@@ -111,7 +111,8 @@ std::string Disk(const uzswap_stats& totals, const Options& options) {
   return FormatSize(totals.device_written_bytes) + " written, " +
          FormatCount(totals.device_written_bytes / totals.zswpwb) +
          " bytes a page; " + FormatSize(totals.device_in * kPage) +
-         " of pages read back, in " + options.backing;
+         " of pages read back, in " + options.backing +
+         (totals.device_alignment > 1 ? " (O_DIRECT)" : "");
 }
 
 size_t ProcessCount(const std::vector<uzswap_record>& records) {

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
+
 #include "base/os.h"
 
 namespace uzswap::backing_file {
@@ -15,20 +17,9 @@ namespace {
 
 constexpr int kLowestDescriptors[] = {900, 512, 200, 100, 50, 20, 10};
 constexpr int kNameAttempts = 100;
+constexpr size_t kLeastAlignment = 512;
 
 int64_t Raw(const void* pointer) { return reinterpret_cast<int64_t>(pointer); }
-
-// Never fails: at worst the descriptor stays where it is.
-int MoveUp(int fd) {
-  for (const int lowest : kLowestDescriptors) {
-    const int64_t r = os::Syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, lowest);
-    if (r >= 0) {
-      os::Close(fd);
-      return static_cast<int>(r);
-    }
-  }
-  return fd;
-}
 
 Result<int> OpenAt(int directory, const char* path, int flags, int mode) {
   const int64_t r =
@@ -64,7 +55,52 @@ Status LockWhole(int fd) {
   return r == -EWOULDBLOCK ? Status::Error(EBUSY) : Status::FromReturn(r);
 }
 
+// Only a trial shows whether reads and writes will be taken.
+bool TryPage(int fd) {
+  const Result<void*> page = os::Map(kPageSize);
+  if (!page.ok()) return false;
+  const bool taken = os::PWrite(fd, page.value(), kPageSize, 0).ok() &&
+                     os::PRead(fd, page.value(), kPageSize, 0).ok();
+  CHECK(os::Unmap(page.value(), kPageSize).ok());
+  return taken;
+}
+
+// 0: not at all. Kernels before 6.1 do not say.
+size_t AlignmentOf(int fd) {
+  struct statx about = {};
+  const int64_t r = os::Syscall(SYS_statx, fd, Raw(""), AT_EMPTY_PATH,
+                                STATX_DIOALIGN, Raw(&about));
+  if (r < 0 || (about.stx_mask & STATX_DIOALIGN) == 0) return kPageSize;
+  const size_t needed =
+      std::max(about.stx_dio_mem_align, about.stx_dio_offset_align);
+  if (about.stx_dio_offset_align == 0 || needed > kPageSize) return 0;
+  return std::max(kLeastAlignment, needed);
+}
+
 }  // namespace
+
+size_t MakeDirect(int fd) {
+  const size_t alignment = AlignmentOf(fd);
+  if (alignment == 0) return 0;
+  const int64_t flags = os::Syscall(SYS_fcntl, fd, F_GETFL);
+  if (flags < 0 || os::Syscall(SYS_fcntl, fd, F_SETFL, flags | O_DIRECT) < 0) {
+    return 0;
+  }
+  if (TryPage(fd)) return alignment;
+  (void)os::Syscall(SYS_fcntl, fd, F_SETFL, flags);
+  return 0;
+}
+
+int MoveUp(int fd) {
+  for (const int lowest : kLowestDescriptors) {
+    const int64_t r = os::Syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, lowest);
+    if (r >= 0) {
+      os::Close(fd);
+      return static_cast<int>(r);
+    }
+  }
+  return fd;
+}
 
 Result<int> OpenDirectory(const char* path) {
   const Result<int> fd = OpenAt(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);

@@ -22,6 +22,12 @@ Result<int> OpenAndUnlink(int directory);
 // A regular empty file or a block device, locked. EBUSY: somebody else uses it.
 // ENOTEMPTY: the file has content. EINVAL: neither file nor block device.
 Result<int> OpenWhole(const char* path);
+// Past the page cache from now on: what offsets, lengths and addresses must be
+// multiples of (512 to kPageSize). 0: the file system does not do that; nothing
+// has changed. REQUIRES: the file's content is not needed any more.
+size_t MakeDirect(int fd);
+// As high as the process may have it; never fails: at worst it stays.
+int MoveUp(int fd);
 // Pages that fit: of a block device its size, else without limit.
 Result<PageCount> Capacity(int fd);
 // Pages that RLIMIT_FSIZE lets a file have: a write past it would not only fail

@@ -15,8 +15,8 @@ namespace uzswap {
 
 enum class ObjectId : uint64_t {};
 
-// Most that a device holds: the files of 64 generations and their directory.
-inline constexpr size_t kMaxDeviceDescriptors = 65;
+// Most that a device holds: those of 64 generations, and two more.
+inline constexpr size_t kMaxDeviceDescriptors = 66;
 
 struct DeviceStats {
   ByteCount written_bytes;  // to the storage, so far; of this process
@@ -24,6 +24,9 @@ struct DeviceStats {
   ByteCount live_bytes;     // of objects now, checksums included
   ByteCount garbage_bytes;  // written, and not needed any more
   uint64_t corrupt_reads;   // reads that met other bytes than were written
+  uint64_t reads;           // from the storage, the cleaner's included
+  ByteCount read_bytes;
+  uint64_t alignment;  // of what is read and written; above 1: directly
 };
 
 class Device {
@@ -39,7 +42,12 @@ class Device {
   virtual void Free(ObjectId id) = 0;
 
   virtual PageCount size() const = 0;  // limit, in pages of storage
-  virtual uint64_t used() const = 0;   // objects
+  // Another limit, while it is in use; at most what the storage can have, at
+  // least one write's worth: size() says what it is now. Lowered below what is
+  // used, it loses nothing: new objects are refused (ENOSPC) until less is
+  // used, and holes are closed at the next writes. Safe on any thread.
+  virtual void SetSize(PageCount pages) = 0;
+  virtual uint64_t used() const = 0;  // objects
   // Everything that it has in memory, objects on their way out included.
   virtual ByteCount metadata_bytes() const = 0;
   virtual DeviceStats Stats() = 0;
@@ -72,9 +80,18 @@ enum class Protection {
   kChecksummed,  // XXH3; for storage that nobody else can read
 };
 
-// A log (segment_log.h) in files: see NewFileStorage for `path` and errors.
-// EINVAL also: no room for one segment. ENOSYS and others: no random bytes for
-// the key. `size` in pages.
+// A log (segment_log.h) over what `path` names: see NewFileStorage and, for
+// nbd://… and nbd+unix://…, NewNbdStorage, also for errors. EINVAL also: no
+// room for one segment. ENOSYS and others: no random bytes for the key.
+struct DeviceConfig {
+  const char* path;
+  PageCount size;
+  Protection protection = Protection::kEncrypted;
+  bool direct = false;            // files: past the page cache, if possible
+  const char* leases = nullptr;   // NBD: see NbdOptions
+  uint64_t timeout_seconds = 30;  // NBD: 0 is for ever
+};
+Result<Device*> NewDevice(const DeviceConfig& config);
 Result<Device*> NewFileDevice(const char* path, PageCount size,
                               Protection protection = Protection::kEncrypted);
 

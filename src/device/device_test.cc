@@ -2,6 +2,7 @@
 // What device.h promises, for each device.
 #include "device/device.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -49,7 +50,7 @@ pid_t Fork(Device* device, Body body) {
   return child;
 }
 
-enum class Kind { kMemory, kDirectory, kFile, kChecksummed };
+enum class Kind { kMemory, kDirectory, kFile, kChecksummed, kDirect };
 
 class DeviceContract : public testing::TestWithParam<Kind> {
  protected:
@@ -61,6 +62,9 @@ class DeviceContract : public testing::TestWithParam<Kind> {
       device = NewFileDevice(directory_.path(), size);
     } else if (GetParam() == Kind::kChecksummed) {
       device = NewFileDevice(directory_.path(), size, Protection::kChecksummed);
+    } else if (GetParam() == Kind::kDirect) {
+      device =
+          NewDevice({.path = directory_.path(), .size = size, .direct = true});
     } else {
       const std::string path = directory_.File("swap");
       std::ofstream{path};
@@ -256,7 +260,28 @@ TEST_P(DeviceContract, GenerationsOfChildrenReadWhatTheirAncestorsWrote) {
 
 INSTANTIATE_TEST_SUITE_P(All, DeviceContract,
                          testing::Values(Kind::kMemory, Kind::kDirectory,
-                                         Kind::kFile, Kind::kChecksummed));
+                                         Kind::kFile, Kind::kChecksummed,
+                                         Kind::kDirect));
+
+// Of a file system that does not take it nothing is asked.
+TEST(DirectDevice, GoesPastThePageCacheWhereThatIsPossible) {
+  TempDirectory directory;
+  Device* device =
+      NewDevice({.path = directory.path(), .size = 1000, .direct = true})
+          .value();
+  const int probe = open(directory.path(), O_TMPFILE | O_RDWR | O_DIRECT, 0600);
+  const bool possible = probe >= 0;
+  if (possible) close(probe);
+  const uint64_t alignment = device->Stats().alignment;
+  EXPECT_EQ(alignment > 1, possible);
+  for (uint64_t i = 0; i < 200; ++i) MustWrite(device, i);
+  EXPECT_GT(device->Stats().written_bytes, 0u);
+  EXPECT_EQ(device->Stats().written_bytes % alignment, 0u);
+  int fds[kMaxDeviceDescriptors];
+  const size_t count = device->Descriptors(fds, kMaxDeviceDescriptors);
+  EXPECT_EQ((fcntl(fds[count - 1], F_GETFL) & O_DIRECT) != 0, possible);
+  device->Destroy();
+}
 
 }  // namespace
 }  // namespace uzswap

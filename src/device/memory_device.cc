@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A device without storage, for tests. Private memory is copied by fork, so the
 // fork rules hold by themselves.
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <new>
 
@@ -17,12 +19,12 @@ constinit LockClass memory_device_class{"memory device"};
 
 class MemoryDevice final : public Device {
  public:
-  explicit MemoryDevice(PageCount size) : size_(size) {}
+  explicit MemoryDevice(PageCount size) : capacity_(size), size_(size) {}
 
   Status Init() {
     ScopedLock lock(mutex_);
-    UZSWAP_RETURN_IF_ERROR(blocks_.Init(size_));
-    const Status s = bytes_.Init(size_ * kPageSize);
+    UZSWAP_RETURN_IF_ERROR(blocks_.Init(capacity_));
+    const Status s = bytes_.Init(capacity_ * kPageSize);
     if (!s.ok()) blocks_.Release();
     return s;
   }
@@ -31,6 +33,7 @@ class MemoryDevice final : public Device {
     uint64_t index;
     {
       ScopedLock lock(mutex_);
+      if (blocks_.in_use() >= size()) return Status::Error(ENOSPC);
       const Result<uint64_t> taken = blocks_.Take();
       if (!taken.ok()) return taken.status();
       index = taken.value();
@@ -50,7 +53,13 @@ class MemoryDevice final : public Device {
     blocks_.Put(static_cast<uint64_t>(id));
   }
 
-  PageCount size() const override { return size_; }
+  PageCount size() const override {
+    return size_.load(std::memory_order_relaxed);
+  }
+  void SetSize(PageCount pages) override {
+    size_.store(std::clamp<PageCount>(pages, 1, capacity_),
+                std::memory_order_relaxed);
+  }
   uint64_t used() const override {
     ScopedLock lock(mutex_);
     return blocks_.in_use();
@@ -84,7 +93,8 @@ class MemoryDevice final : public Device {
   }
 
  private:
-  const PageCount size_;
+  const PageCount capacity_;
+  std::atomic<PageCount> size_;
   mutable Mutex mutex_{memory_device_class};
   BlockMap blocks_ UZSWAP_GUARDED_BY(mutex_);
   SparseTable<std::byte> bytes_;  // an object's bytes belong to its holder

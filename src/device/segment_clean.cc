@@ -20,18 +20,30 @@ constexpr uint32_t kLeastGarbage = kExtentBytes / 8;
 // before it is enough for now.
 constexpr uint32_t kWindow = 1024;
 constexpr unsigned kAttempts = 4;
+// Segments cleaned for one write: a full storage needs eight for one extent.
+constexpr unsigned kMostAtOnce = 16;
+
+constexpr size_t AlignUp(size_t bytes, size_t alignment) {
+  return (bytes + alignment - 1) & ~(alignment - 1);
+}
 
 }  // namespace
 
 // All that is full. Cleans where there is no room. REQUIRES: the turn.
 Status SegmentLog::WriteFull() {
-  for (;;) {
+  for (unsigned cleaned = 0;;) {
     const uint32_t full = NextFull();
     if (full == 0) return kOk;
     const Status s = WriteOut(full);
-    if (s.ok() || (s.error() == ENOSPC && Clean())) continue;
-    return s;
+    if (s.ok()) continue;
+    if (s.error() != ENOSPC || ++cleaned > kMostAtOnce || !Clean()) return s;
   }
+}
+
+// What the cleaner wrote down anew made more room than it takes.
+bool SegmentLog::OverSize(const Segment& segment) const {
+  return segment.buffer < kBuffers - kCleanerBuffers &&
+         written_segments_ >= size_.load(std::memory_order_relaxed);
 }
 
 // The cleaner's first: it needs its buffers to make more room.
@@ -52,8 +64,10 @@ uint32_t SegmentLog::NextFull() {
 
 Status SegmentLog::WriteOut(uint32_t segment) {
   Segment& s = table_.segment(segment);
+  if (OverSize(s)) return Status::Error(ENOSPC);
   s.state = SegmentState::kWriting;
-  const std::span<const std::byte> bytes(BufferAt(s.buffer), s.used_bytes);
+  const std::span<const std::byte> bytes(
+      BufferAt(s.buffer), AlignUp(s.used_bytes, storage_->alignment()));
   mutex_.Unlock();
   const Result<Extent> extent = storage_->Write(bytes);
   mutex_.Lock();
@@ -65,7 +79,7 @@ Status SegmentLog::WriteOut(uint32_t segment) {
     ++written_segments_;
     stored_bytes_ += s.used_bytes;
     stored_live_ += s.live_bytes;
-    written_bytes_.fetch_add(s.used_bytes, std::memory_order_relaxed);
+    written_bytes_.fetch_add(bytes.size(), std::memory_order_relaxed);
   } else {
     s.state = SegmentState::kFull;
   }
@@ -78,8 +92,10 @@ void SegmentLog::CloseHoles() {
   constexpr uint64_t kTooFewToClean = 16;
   constexpr unsigned kAtOnce = 3;
   for (unsigned i = 0; i < kAtOnce; ++i) {
-    const bool worthwhile = written_segments_ >= kTooFewToClean &&
-                            stored_bytes_ - stored_live_ > stored_bytes_ / 2;
+    const bool holes = written_segments_ >= kTooFewToClean &&
+                       stored_bytes_ - stored_live_ > stored_bytes_ / 2;
+    const bool worthwhile =
+        holes || written_segments_ > size_.load(std::memory_order_relaxed);
     if (!worthwhile || !Clean() || !WriteFull().ok()) return;
   }
 }
@@ -100,42 +116,82 @@ bool SegmentLog::Clean() {
   return false;
 }
 
+// All of it or nothing: what was moved without an extent becoming free would
+// fill the cleaner's buffers, and a full storage could not be cleaned any more.
 bool SegmentLog::Empty(uint32_t victim) {
-  for (;;) {
-    const uint32_t object = table_.segment(victim).first;
-    if (object == 0) return true;
-    const Moved moved = Move(victim, object);
-    if (moved == Moved::kYes) continue;
-    table_.segment(victim).corrupt = moved == Moved::kCorrupt;
+  const Segment segment = table_.segment(victim);
+  const std::span<const Left> left = ListVictim(segment);
+  mutex_.Unlock();
+  // What is wrong may have become so on its way.
+  Status s = OpenVictim(segment, left);
+  if (s.error() == EBADMSG) s = OpenVictim(segment, left);
+  mutex_.Lock();
+  if (!s.ok()) {
+    table_.segment(victim).corrupt = s.error() == EBADMSG;
     table_.segment(victim).unreadable = true;
     any_unreadable_ = true;
     return false;
   }
+  for (;;) {
+    const uint32_t object = table_.segment(victim).first;
+    if (object == 0) return true;
+    Move(object);
+    // Others wait for the lock; they can only make it fewer.
+    mutex_.Unlock();
+    mutex_.Lock();
+  }
 }
 
-// Yes also if the object was freed meanwhile.
-SegmentLog::Moved SegmentLog::Move(uint32_t victim, uint32_t object) {
-  const Segment segment = table_.segment(victim);
+// Where its objects lie.
+std::span<const SegmentLog::Left> SegmentLog::ListVictim(
+    const Segment& victim) {
+  scratch_touched_ = true;
+  CountMemory();
+  auto* const list = reinterpret_cast<Left*>(scratch_ + kExtentBytes);
+  size_t count = 0;
+  for (uint32_t o = victim.first; o != 0; o = table_.object(o).next) {
+    CHECK(count < kMostLeft);
+    list[count++] = {table_.object(o).offset, table_.object(o).length};
+  }
+  return {list, count};
+}
+
+// Brings all objects of a segment to where they lay in it, in scratch_, opened.
+// EBADMSG: one at least is not what was written.
+Status SegmentLog::OpenVictim(const Segment& victim,
+                              std::span<const Left> left) {
+  SegmentPart part{victim.serial, victim.used_bytes, 0};
+  for (const Left& one : left) {
+    const SegmentPart its = PartOf(victim, one.offset, one.length);
+    part.from = std::min(part.from, its.from);
+    part.to = std::max(part.to, its.to);
+  }
+  if (left.empty()) return kOk;
+  part = read_ahead_.Least(part, victim.used_bytes);
+  const size_t bytes = part.to - part.from;
+  CountRead(bytes);
+  UZSWAP_RETURN_IF_ERROR(storage_->Read(victim.extent, part.from,
+                                        {scratch_ + part.from, bytes}, {}));
+  for (const Left& one : left) {
+    const std::span<std::byte> content(scratch_ + one.offset, one.length);
+    if (!sealer_.Open(StampOf(victim, one.offset), content,
+                      content.data() + one.length)) {
+      return Status::Error(EBADMSG);
+    }
+  }
+  return kOk;
+}
+
+// From scratch_ to the segment that takes what is moved.
+void SegmentLog::Move(uint32_t object) {
   const uint32_t offset = table_.object(object).offset;
   const size_t length = table_.object(object).length;
-  const std::span<std::byte> content(scratch_, length);
-  std::byte tag[Sealer::kMaxTagBytes];
-  mutex_.Unlock();
-  const Status s = storage_->Read(segment.extent, offset, content,
-                                  {tag, sealer_.tag_bytes()});
-  const bool right =
-      s.ok() && sealer_.Open(StampOf(segment, offset), content, tag);
-  mutex_.Lock();
-  const Object& o = table_.object(object);
-  if (o.segment != victim || o.offset != offset) return Moved::kYes;
-  if (!right) return s.ok() ? Moved::kCorrupt : Moved::kReadFailed;
   OpenTarget(length);
   const auto tag_bytes = static_cast<uint32_t>(sealer_.tag_bytes());
   table_.Unlink(object, tag_bytes);
-  Append(target_, object, content);
+  Append(target_, object, {scratch_ + offset, length});
   stored_live_ -= length + tag_bytes;
   cleaned_bytes_.fetch_add(length + tag_bytes, std::memory_order_relaxed);
-  return Moved::kYes;
 }
 
 // In one segment, or also in a second one, where everything fits.

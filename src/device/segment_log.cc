@@ -3,14 +3,23 @@
 // segment_clean.cc.
 #include "device/segment_log.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
 #include "base/os.h"
+#include "device/nbd_address.h"
 
 namespace uzswap {
 
 constinit LockClass SegmentLog::lock_class_{"segment log"};
+
+namespace {
+
+// To what SetSize can raise a file: 1 TiB. It costs addresses only.
+constexpr uint64_t kRoomToGrow = (uint64_t{1} << 40) / kExtentBytes;
+
+}  // namespace
 
 // ---- coming in
 
@@ -119,52 +128,12 @@ void SegmentLog::TellWaiters() {
   os::FutexWake(&turns_, INT32_MAX);
 }
 
-// ---- coming back
-
-Stamp SegmentLog::StampOf(const Segment& segment, uint32_t offset) const {
-  return {segment.serial, offset, segment.key};
+// They wait for a buffer only where reads need one.
+void SegmentLog::TellWaitingReaders() {
+  if (storage_->alignment() != 1) TellWaiters();
 }
 
-Status SegmentLog::Read(ObjectId id, std::span<std::byte> object) {
-  const auto number = static_cast<uint32_t>(id);
-  std::byte tag[Sealer::kMaxTagBytes];
-  Segment segment;
-  uint32_t segment_number;
-  uint32_t offset;
-  {
-    ScopedLock lock(mutex_);
-    const Object& o = table_.object(number);
-    segment_number = o.segment;
-    CHECK(segment_number != 0 && o.length == object.size());
-    offset = o.offset;
-    ++table_.segment(segment_number).readers;
-    segment = table_.segment(segment_number);
-    if (segment.state != SegmentState::kWritten) {
-      const std::byte* from = BufferAt(segment.buffer) + offset;
-      memcpy(object.data(), from, object.size());
-      memcpy(tag, from + object.size(), sealer_.tag_bytes());
-    }
-  }
-  Status s = kOk;
-  if (segment.state == SegmentState::kWritten) {
-    s = storage_->Read(segment.extent, offset, object,
-                       {tag, sealer_.tag_bytes()});
-  }
-  if (s.ok() && !sealer_.Open(StampOf(segment, offset), object, tag)) {
-    corrupt_reads_.fetch_add(1, std::memory_order_relaxed);
-    s = Status::Error(EBADMSG);
-  }
-  ScopedLock lock(mutex_);
-  DropReader(segment_number);
-  return s;
-}
-
-void SegmentLog::DropReader(uint32_t segment) {
-  Segment& s = table_.segment(segment);
-  DCHECK(s.readers > 0);
-  --s.readers;
-  FreeIfEmpty(segment);
-}
+// ---- the end of objects and segments
 
 void SegmentLog::Free(ObjectId id) {
   const auto number = static_cast<uint32_t>(id);
@@ -201,9 +170,19 @@ void SegmentLog::FreeIfEmpty(uint32_t segment) {
 
 // ---- accounts, fork, end
 
+PageCount SegmentLog::size() const {
+  return size_.load(std::memory_order_relaxed) * kExtentPages;
+}
+
+void SegmentLog::SetSize(PageCount pages) {
+  size_.store(std::clamp<uint64_t>(pages / kExtentPages, 1, storage_->size()),
+              std::memory_order_relaxed);
+}
+
 void SegmentLog::CountMemory() {
-  ByteCount bytes =
-      PageCeil(sizeof(*this)) + table_.bytes() + kPageSize + sealer_.bytes();
+  ByteCount bytes = PageCeil(sizeof(*this)) + table_.bytes() + sealer_.bytes() +
+                    read_ahead_.bytes();
+  if (scratch_touched_) bytes += kExtentBytes + kPageSize;
   for (unsigned b = 0; b < kBuffers; ++b) {
     if ((buffers_touched_ >> b & 1) != 0) bytes += kExtentBytes;
   }
@@ -220,7 +199,10 @@ DeviceStats SegmentLog::Stats() {
           .cleaned_bytes = cleaned_bytes_.load(std::memory_order_relaxed),
           .live_bytes = live_bytes_,
           .garbage_bytes = stored_bytes_ - stored_live_,
-          .corrupt_reads = corrupt_reads_.load(std::memory_order_relaxed)};
+          .corrupt_reads = corrupt_reads_.load(std::memory_order_relaxed),
+          .reads = reads_.load(std::memory_order_relaxed),
+          .read_bytes = read_bytes_.load(std::memory_order_relaxed),
+          .alignment = storage_->alignment()};
 }
 
 // What the child has in buffers was sealed with a key that the parent goes on
@@ -232,6 +214,9 @@ Status SegmentLog::ChildAfterFork() {
   written_bytes_.store(0, std::memory_order_relaxed);
   cleaned_bytes_.store(0, std::memory_order_relaxed);
   corrupt_reads_.store(0, std::memory_order_relaxed);
+  reads_.store(0, std::memory_order_relaxed);
+  read_bytes_.store(0, std::memory_order_relaxed);
+  read_ahead_.ResetInChild();
   const Status storage = storage_->ChildAfterFork();
   // Also without room: the page of the ancestors' keys has to be locked again.
   const Status sealer = sealer_.ChildAfterFork();
@@ -289,6 +274,7 @@ void SegmentLog::CheckInvariants() {
   CHECK(live == live_bytes_);
   CHECK(stored == stored_bytes_ && stored_live == stored_live_);
   CHECK(table_.objects_used() == used());
+  read_ahead_.CheckInvariants();
   for (unsigned k = 0; k < Sealer::kKeys; ++k) {
     CHECK(keys[k] == sealer_.users(static_cast<uint8_t>(k)));
   }
@@ -299,7 +285,8 @@ Status SegmentLog::Init(Protection protection) {
   ScopedLock lock(mutex_);
   UZSWAP_RETURN_IF_ERROR(sealer_.Init(protection));
   UZSWAP_RETURN_IF_ERROR(table_.Init(storage_->size()));
-  const Result<void*> memory = os::Map(kBuffers * kExtentBytes + kPageSize);
+  UZSWAP_RETURN_IF_ERROR(read_ahead_.Init(storage_->alignment()));
+  const Result<void*> memory = os::Map(kMemoryBytes);
   if (!memory.ok()) return memory.status();
   buffer_memory_ = static_cast<std::byte*>(memory.value());
   scratch_ = buffer_memory_ + kBuffers * kExtentBytes;
@@ -312,9 +299,9 @@ void SegmentLog::Destroy() {
     ScopedLock lock(mutex_);
     sealer_.Release();
     table_.Release();
+    read_ahead_.Release();
     if (buffer_memory_ != nullptr) {
-      CHECK(
-          os::Unmap(buffer_memory_, kBuffers * kExtentBytes + kPageSize).ok());
+      CHECK(os::Unmap(buffer_memory_, kMemoryBytes).ok());
     }
   }
   storage_->Destroy();
@@ -335,11 +322,24 @@ Result<Device*> NewSegmentLog(Storage* storage, Protection protection) {
   return static_cast<Device*>(log);
 }
 
+Result<Device*> NewDevice(const DeviceConfig& config) {
+  const uint64_t extents = config.size / kExtentPages;
+  if (extents == 0) return Status::Error(EINVAL);
+  const uint64_t most = std::max(extents, kRoomToGrow);
+  const Result<Storage*> storage =
+      IsNbd(config.path)
+          ? NewNbdStorage(config.path, most,
+                          {config.leases, config.timeout_seconds})
+          : NewFileStorage(config.path, most, config.direct);
+  if (!storage.ok()) return storage.status();
+  const Result<Device*> log = NewSegmentLog(storage.value(), config.protection);
+  if (log.ok()) log.value()->SetSize(config.size);
+  return log;
+}
+
 Result<Device*> NewFileDevice(const char* path, PageCount size,
                               Protection protection) {
-  const Result<Storage*> storage = NewFileStorage(path, size / kExtentPages);
-  if (!storage.ok()) return storage.status();
-  return NewSegmentLog(storage.value(), protection);
+  return NewDevice({.path = path, .size = size, .protection = protection});
 }
 
 }  // namespace uzswap

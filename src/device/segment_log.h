@@ -16,6 +16,7 @@
 
 #include "base/mutex.h"
 #include "device/device.h"
+#include "device/read_ahead.h"
 #include "device/seal.h"
 #include "device/segment_table.h"
 #include "device/storage.h"
@@ -32,14 +33,16 @@ class SegmentLog final : public Device {
   static constexpr unsigned kBuffers = 4;
   static constexpr unsigned kCleanerBuffers = 2;
 
-  explicit SegmentLog(Storage* storage) : storage_(storage) {}
+  explicit SegmentLog(Storage* storage)
+      : storage_(storage), size_(storage->size()) {}
   Status Init(Protection protection);
 
   Result<ObjectId> Write(std::span<const std::byte> object) override;
   Status Read(ObjectId id, std::span<std::byte> object) override;
   void Free(ObjectId id) override;
 
-  PageCount size() const override { return storage_->size() * kExtentPages; }
+  PageCount size() const override;
+  void SetSize(PageCount pages) override;
   uint64_t used() const override {
     return objects_.load(std::memory_order_relaxed);
   }
@@ -56,7 +59,27 @@ class SegmentLog final : public Device {
   void Destroy() override;
 
  private:
-  enum class Moved { kYes, kReadFailed, kCorrupt };
+  // An object in a segment that is cleaned.
+  struct Left {
+    uint16_t offset;
+    uint16_t length;
+  };
+  // The shortest object is one byte and a checksum.
+  static constexpr size_t kMostLeft = kExtentBytes / (1 + sizeof(uint64_t));
+  static constexpr size_t kMemoryBytes =
+      (kBuffers + 1) * kExtentBytes + PageCeil(kMostLeft * sizeof(Left));
+  enum class From { kBuffer, kReadAhead, kStorage };
+
+  // An object that is on its way back, in a segment that is held.
+  struct Reading {
+    uint32_t number;
+    uint32_t offset;
+    Segment segment;  // as it was
+    SegmentPart part;
+    From from;
+    ReadAhead::Plan plan;  // if from the storage
+    std::byte tag[Sealer::kMaxTagBytes];
+  };
 
   // Coming in.
   bool HasRoom(uint32_t segment, size_t bytes) UZSWAP_REQUIRES(mutex_);
@@ -76,17 +99,34 @@ class SegmentLog final : public Device {
   // Going out; the first six with the turn. They let the lock go for a while.
   Status WriteFull() UZSWAP_REQUIRES(mutex_);
   Status WriteOut(uint32_t segment) UZSWAP_REQUIRES(mutex_);
+  bool OverSize(const Segment& segment) const UZSWAP_REQUIRES(mutex_);
   void CloseHoles() UZSWAP_REQUIRES(mutex_);
   bool Clean() UZSWAP_REQUIRES(mutex_);
   bool Empty(uint32_t victim) UZSWAP_REQUIRES(mutex_);
-  Moved Move(uint32_t victim, uint32_t object) UZSWAP_REQUIRES(mutex_);
+  std::span<const Left> ListVictim(const Segment& victim)
+      UZSWAP_REQUIRES(mutex_);
+  Status OpenVictim(const Segment& victim, std::span<const Left> left);
+  void Move(uint32_t object) UZSWAP_REQUIRES(mutex_);
   uint32_t NextFull() UZSWAP_REQUIRES(mutex_);
   uint32_t PickVictim() UZSWAP_REQUIRES(mutex_);
   bool RoomToMove(uint32_t bytes) UZSWAP_REQUIRES(mutex_);
   void OpenTarget(size_t bytes) UZSWAP_REQUIRES(mutex_);
 
   // Coming back.
+  void BeginRead(ObjectId id, std::span<std::byte> object, Reading& reading);
+  void TakeSealed(Reading& reading, const std::byte* from,
+                  std::span<std::byte> object) const;
+  ReadAhead::Plan PlanRead(const Reading& reading) UZSWAP_REQUIRES(mutex_);
+  Status Fetch(Reading& reading, std::span<std::byte> object,
+               const ReadAhead::Plan& plan);
+  Status FetchAgain(Reading& reading, std::span<std::byte> object,
+                    Status first);
+  bool Open(const Reading& reading, std::span<std::byte> object);
+  void CountRead(ByteCount bytes);
+  void TellWaitingReaders();
   Stamp StampOf(const Segment& segment, uint32_t offset) const;
+  SegmentPart PartOf(const Segment& segment, uint32_t offset,
+                     size_t length) const;
   void DropReader(uint32_t segment) UZSWAP_REQUIRES(mutex_);
   void FreeIfEmpty(uint32_t segment) UZSWAP_REQUIRES(mutex_);
   void Reseal(uint32_t segment) UZSWAP_REQUIRES(mutex_);
@@ -100,6 +140,7 @@ class SegmentLog final : public Device {
   mutable Mutex mutex_{lock_class_};  // never held across I/O
   Sealer sealer_;
   SegmentTable table_ UZSWAP_GUARDED_BY(mutex_);
+  ReadAhead read_ahead_;                // by who has mutex_, but for At
   std::byte* buffer_memory_ = nullptr;  // kBuffers, and scratch_
   uint32_t buffers_[kBuffers] UZSWAP_GUARDED_BY(mutex_) = {};
   unsigned buffers_touched_ UZSWAP_GUARDED_BY(mutex_) = 0;  // bits
@@ -115,7 +156,9 @@ class SegmentLog final : public Device {
   bool stuck_ UZSWAP_GUARDED_BY(mutex_) = false;  // the last turn failed
   bool any_unreadable_ UZSWAP_GUARDED_BY(mutex_) = false;  // to be forgiven
   bool busy_ UZSWAP_GUARDED_BY(mutex_) = false;  // somebody has the turn
-  std::byte* scratch_ = nullptr;                 // of who has the turn: a page
+  // Of who has the turn: a segment that is cleaned, and where its objects lie.
+  std::byte* scratch_ = nullptr;
+  bool scratch_touched_ UZSWAP_GUARDED_BY(mutex_) = false;
 
   std::atomic<uint32_t> turns_{0};  // futex: changes when a turn ends
   std::atomic<uint64_t> objects_{0};
@@ -123,6 +166,9 @@ class SegmentLog final : public Device {
   std::atomic<ByteCount> written_bytes_{0};
   std::atomic<ByteCount> cleaned_bytes_{0};
   std::atomic<uint64_t> corrupt_reads_{0};
+  std::atomic<uint64_t> reads_{0};
+  std::atomic<ByteCount> read_bytes_{0};
+  std::atomic<uint64_t> size_;  // extents that may be in use
 
   static LockClass lock_class_;
 };

@@ -28,7 +28,8 @@ class Fuzz {
  public:
   explicit Fuzz(uint64_t seed)
       : random_(seed),
-        storage_(std::make_unique<FaultyStorage>(1 + random_() % 60)),
+        storage_(std::make_unique<FaultyStorage>(1 + random_() % 60,
+                                                 random_() % 3 == 0 ? 512 : 1)),
         log_(NewSegmentLog(storage_.get(), random_() % 3 == 0
                                                ? Protection::kChecksummed
                                                : Protection::kEncrypted)
@@ -51,8 +52,10 @@ class Fuzz {
     const uint64_t dice = Pick(1000);
     if (dice < 460) {
       if (model_.size() < aim_ || Pick(2) == 0) Put();
-    } else if (dice < 700) {
+    } else if (dice < 690) {
       Get();
+    } else if (dice < 700) {
+      GetInOrder();
     } else if (dice < 960) {
       if (model_.size() > aim_ / 2 || Pick(3) == 0) Drop();
     } else if (dice < 990) {
@@ -62,6 +65,9 @@ class Fuzz {
       CHECK(log_->used() == model_.size());
     } else if (Pick(20) == 0) {
       aim_ = 1 + Pick(4000);
+    } else if (Pick(4) == 0) {
+      log_->SetSize((1 + Pick(80)) * kExtentPages);
+      size_changed_ = true;
     } else if (Pick(4) == 0 && depth_ < 3) {
       Fork();
     }
@@ -84,14 +90,18 @@ class Fuzz {
       const auto number = static_cast<uint64_t>(id.value());
       CHECK(!model_.contains(number));
       model_[number] = seed;
+      size_changed_ =
+          size_changed_ && storage_->used() > log_->size() / kExtentPages;
       return;
     }
     CHECK(id.error() == ENOSPC || (faults_ && id.error() == EIO));
     ++(id.error() == ENOSPC ? full : failed);
+    // When its size was lowered it closes holes step by step.
+    if (size_changed_) return;
     // A log without faults is full when it is: not with half of it in holes.
     if (id.error() == ENOSPC && !faults_ && can_write_) {
       CHECK(log_->Stats().live_bytes + kExtentBytes >=
-            storage_->size() * kExtentBytes * 3 / 4);
+            log_->size() * kPageSize * 3 / 4);
     }
   }
 
@@ -113,6 +123,16 @@ class Fuzz {
     const int error = IsRight(it->first, it->second);
     CHECK(error == 0 || (faults_ && error == EIO));
   }
+  // As a program does that walks its memory: objects were numbered as they
+  // were written.
+  void GetInOrder() {
+    if (model_.empty()) return;
+    auto it = PickObject();
+    for (uint64_t n = Pick(200); n > 0 && it != model_.end(); --n, ++it) {
+      const int error = IsRight(it->first, it->second);
+      CHECK(error == 0 || (faults_ && error == EIO));
+    }
+  }
   void Drop() {
     if (model_.empty()) return;
     const auto it = PickObject();
@@ -122,6 +142,7 @@ class Fuzz {
 
   void Heal() {
     storage_->write_error = storage_->short_error = storage_->read_error = 0;
+    storage_->bad_sector_to = 0;
     storage_->vanished = false;
     faults_ = false;
   }
@@ -129,7 +150,7 @@ class Fuzz {
     Heal();
     if (Pick(2) == 0) return;
     faults_ = true;
-    switch (Pick(5)) {
+    switch (Pick(6)) {
       case 0:
         storage_->write_error = EIO;
         break;
@@ -141,6 +162,10 @@ class Fuzz {
         break;
       case 3:
         storage_->read_error = EIO;
+        break;
+      case 4:
+        storage_->bad_sector_from = Pick(kExtentBytes);
+        storage_->bad_sector_to = storage_->bad_sector_from + 512;
         break;
       default:
         storage_->vanished = true;
@@ -178,6 +203,7 @@ class Fuzz {
   uint64_t aim_;
   unsigned depth_ = 0;
   bool faults_ = false;
+  bool size_changed_ = false;
   bool can_write_ = true;
 };
 

@@ -149,6 +149,66 @@ TEST_P(SegmentLogTest, ASmallerFileSystemThanPromisedIsAFullLog) {
   ExpectAllRight();
 }
 
+TEST_P(SegmentLogTest, ALoweredSizeLosesNothingAndIsReachedByFreeing) {
+  Open(100);
+  MustPut(0, 40 * kPerSegment);
+  EXPECT_EQ(log_->size(), 100 * kExtentPages);
+  log_->SetSize(20 * kExtentPages);
+  EXPECT_EQ(log_->size(), 20 * kExtentPages);
+  const uint64_t before = storage_->used();
+  uint64_t seed = 10000;
+  while (Put(seed).ok()) ++seed;
+  EXPECT_LE(seed - 10000, 3 * kPerSegment);  // what fits in buffers
+  EXPECT_EQ(Put(20000).error(), ENOSPC);
+  EXPECT_EQ(storage_->used(), before);
+  ExpectAllRight();
+  // Two of three go, from everywhere: the cleaner gives extents back.
+  for (uint64_t i = 0; i < 40 * kPerSegment; ++i) {
+    if (i % 3 != 0) Drop(i);
+  }
+  EXPECT_GT(storage_->used(), 20u);
+  for (unsigned i = 0; i < 20 && !Put(30000).ok(); ++i) {
+  }
+  EXPECT_LE(storage_->used(), 20u);
+  MustPut(30001, 2 * kPerSegment);
+  ExpectAllRight();
+  EXPECT_LE(storage_->used(), 20u);
+}
+
+TEST_P(SegmentLogTest, ARaisedSizeIsRoomAtOnceButNoMoreThanTheStorageHas) {
+  Open(60);
+  log_->SetSize(10 * kExtentPages);
+  uint64_t seed = 0;
+  while (Put(seed).ok()) ++seed;
+  EXPECT_EQ(storage_->used(), 10u);
+  log_->SetSize(30 * kExtentPages);
+  MustPut(10000, 15 * kPerSegment);
+  log_->SetSize(1u << 30);
+  EXPECT_EQ(log_->size(), 60 * kExtentPages);
+  log_->SetSize(0);
+  EXPECT_EQ(log_->size(), kExtentPages);
+  ExpectAllRight();
+}
+
+TEST_P(SegmentLogTest, TheSizeCanChangeWhileOthersWrite) {
+  Open(60);
+  std::atomic<bool> done{false};
+  std::thread changer([&] {
+    for (PageCount extents = 1; !done; extents = extents * 7 % 61) {
+      log_->SetSize(extents * kExtentPages);
+    }
+  });
+  for (uint64_t seed = 0; seed < 20000; ++seed) {
+    const Status s = Put(seed);
+    ASSERT_TRUE(s.ok() || s.error() == ENOSPC);
+    if (kept_.size() > 1500) Drop(kept_.begin()->first);
+  }
+  done = true;
+  changer.join();
+  log_->CheckInvariants();
+  ExpectAllRight();
+}
+
 // ---- at the same time
 
 TEST_P(SegmentLogTest, OthersGoOnWhileASegmentIsWritten) {

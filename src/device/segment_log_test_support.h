@@ -27,8 +27,8 @@ inline constexpr uint64_t kPerSegment = 56;
 
 class SegmentLogTest : public testing::TestWithParam<Protection> {
  protected:
-  void Open(uint64_t extents) {
-    storage_ = std::make_unique<FaultyStorage>(extents);
+  void Open(uint64_t extents, size_t alignment = 1) {
+    storage_ = std::make_unique<FaultyStorage>(extents, alignment);
     log_ = NewSegmentLog(storage_.get(), GetParam()).value();
   }
   ~SegmentLogTest() override {

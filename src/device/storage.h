@@ -33,6 +33,10 @@ class Storage {
                       std::span<std::byte> second) = 0;
   virtual void Free(Extent extent) = 0;
 
+  // Offset, length and address of what is read and written must be multiples
+  // of it (there is no `second` then): 1, or a power of two up to kPageSize.
+  virtual size_t alignment() const = 0;
+
   virtual uint64_t size() const = 0;  // limit in extents
   virtual uint64_t used() const = 0;
   virtual ByteCount metadata_bytes() const = 0;
@@ -64,8 +68,29 @@ class Storage {
 // locked (flock): EBUSY when somebody else has it, ENOTEMPTY when the file has
 // content. After a fork only the parent can write to it.
 //
+// `direct`: past the page cache (O_DIRECT) if the file system takes that, which
+// alignment() then shows.
+//
 // Other errors: those of open(2). EINVAL: no room for one extent.
-Result<Storage*> NewFileStorage(const char* path, uint64_t extents);
+Result<Storage*> NewFileStorage(const char* path, uint64_t extents,
+                                bool direct = false);
+
+// The export that `uri` names (nbd_address.h: numeric addresses only).
+// Processes that are given the same `leases` share it without disturbing each
+// other, and so do the children of a fork; anybody else must be kept from it.
+struct NbdOptions {
+  // A file that is only locked, never written; it must be opened anew by each
+  // (/proc/PID/fd/N serves). nullptr: the export is this process's and its
+  // children's.
+  const char* leases = nullptr;
+  uint64_t timeout_seconds =
+      0;  // how long a lost server is waited for; 0: ever
+};
+// EINVAL: not such an address, or no room for one region of 4 MiB. EPROTO: no
+// NBD server, or none without TLS. ENOENT: no such export, or no such socket.
+// EROFS. Others: those of connect(2), after the timeout.
+Result<Storage*> NewNbdStorage(const char* uri, uint64_t extents,
+                               const NbdOptions& options);
 
 }  // namespace uzswap
 

@@ -68,12 +68,20 @@ bool ReadSettings(const char* const* environment, Settings* settings) {
       static_cast<unsigned>(Number(environment, "UZSWAP_IDLE"));
   config.promotion_rate =
       static_cast<unsigned>(Hundredths(environment, "UZSWAP_PROMOTION_RATE"));
+  const char* direct = Find(environment, "UZSWAP_DIRECT");
+  config.direct = Is(direct, "on")    ? UZSWAP_DIRECT_ON
+                  : Is(direct, "off") ? UZSWAP_DIRECT_OFF
+                                      : UZSWAP_DIRECT_AUTO;
+  config.backing_timeout =
+      static_cast<unsigned>(Number(environment, "UZSWAP_BACKING_TIMEOUT"));
   config.plugin_dir = Find(environment, "UZSWAP_PLUGIN_DIR");
   const char* evict = Find(environment, "UZSWAP_EVICT");
   config.evict = Is(evict, "wp")     ? UZSWAP_EVICT_WP
                  : Is(evict, "move") ? UZSWAP_EVICT_MOVE
                                      : UZSWAP_EVICT_AUTO;
   settings->report = Find(environment, "UZSWAP_REPORT");
+  // All processes of a run have it, and nobody else.
+  config.backing_leases = settings->report;
   settings->root = Number(environment, "UZSWAP_ROOT");
   settings->all_plugins = Number(environment, "UZSWAP_ALL_PLUGINS") != 0;
   settings->chaos_ms = Number(environment, "UZSWAP_CHAOS");

@@ -82,6 +82,7 @@ class FaultyDevice final : public Device {
   }
 
   PageCount size() const override { return inner_->size(); }
+  void SetSize(PageCount pages) override { inner_->SetSize(pages); }
   uint64_t used() const override { return inner_->used(); }
   ByteCount metadata_bytes() const override { return inner_->metadata_bytes(); }
   DeviceStats Stats() override { return inner_->Stats(); }

@@ -24,14 +24,22 @@ class FaultyStorage final : public Storage {
  public:
   using Bytes = std::vector<std::byte>;
 
-  explicit FaultyStorage(uint64_t extents) : size_(extents) {}
+  explicit FaultyStorage(uint64_t extents, size_t alignment = 1)
+      : alignment_(alignment), size_(extents) {}
 
   // ---- what goes wrong; any time
   std::atomic<int> write_error{0};  // of each write, with nothing written
   std::atomic<int> short_error{0};  // of each write, with a half written
+  // Writes that seem to succeed, and leave a sector of zeros, or a wrong bit.
+  std::atomic<bool> torn_writes{false};
+  std::atomic<bool> wrong_writes{false};
   std::atomic<int> read_error{0};
   std::atomic<int64_t> bad_extent{-1};  // reads of this one fail
-  std::atomic<bool> vanished{false};    // everything fails from now on
+  // Reads that touch these bytes of any extent fail.
+  std::atomic<size_t> bad_sector_from{0};
+  std::atomic<size_t> bad_sector_to{0};
+  std::atomic<unsigned> wrong_reads{0};  // so many bring a bit or two flipped
+  std::atomic<bool> vanished{false};     // everything fails from now on
   std::atomic<unsigned> delay_us{0};
   std::atomic<bool> child_has_no_room{false};
 
@@ -60,6 +68,7 @@ class FaultyStorage final : public Storage {
   void SetSize(uint64_t extents) { size_ = extents; }
 
   Result<Extent> Write(std::span<const std::byte> bytes) override {
+    CheckAligned(bytes.data(), bytes.size());
     Delay();
     if (during_write != nullptr) during_write(during_write_argument);
     if (vanished) return Fail(EIO);
@@ -76,18 +85,29 @@ class FaultyStorage final : public Storage {
                                                            bytes.size() / 2)};
       return Fail(short_error);
     }
-    extents_[number] = {bytes.begin(), bytes.end()};
+    Bytes& kept = extents_[number];
+    kept = {bytes.begin(), bytes.end()};
+    if (torn_writes && kept.size() >= 1024) {
+      memset(&kept[kept.size() / 2], 0, 512);
+    }
+    if (wrong_writes) kept[kept.size() / 2] ^= std::byte{16};
     ++writes;
     return Extent{number};
   }
   Status Read(Extent extent, size_t offset, std::span<std::byte> first,
               std::span<std::byte> second) override {
+    if (alignment_ != 1 && !second.empty()) abort();
+    CheckAligned(first.data(), first.size() | offset);
     Delay();
     std::fill(first.begin(), first.end(), std::byte{0xee});
     std::fill(second.begin(), second.end(), std::byte{0xee});
     if (vanished) return Fail(EIO);
     if (read_error != 0) return Fail(read_error);
     if (static_cast<int64_t>(extent) == bad_extent) return Fail(EIO);
+    if (offset < bad_sector_to &&
+        offset + first.size() + second.size() > bad_sector_from) {
+      return Fail(EIO);
+    }
     if (during_read) during_read();
     const std::lock_guard lock(mutex_);
     const Bytes& bytes = extents_.at(static_cast<uint64_t>(extent));
@@ -95,6 +115,10 @@ class FaultyStorage final : public Storage {
     memcpy(first.data(), &bytes[offset], first.size());
     memcpy(second.data(), &bytes[offset] + first.size(), second.size());
     ++reads;
+    if (wrong_reads != 0) {
+      --wrong_reads;
+      for (size_t i = 0; i < first.size(); i += 100) first[i] ^= std::byte{1};
+    }
     return kOk;
   }
   void Free(Extent extent) override {
@@ -102,6 +126,7 @@ class FaultyStorage final : public Storage {
     if (extents_.erase(static_cast<uint64_t>(extent)) != 1) abort();
   }
 
+  size_t alignment() const override { return alignment_; }
   uint64_t size() const override { return size_; }
   uint64_t used() const override {
     const std::lock_guard lock(mutex_);
@@ -124,6 +149,11 @@ class FaultyStorage final : public Storage {
     ++failures;
     return Status::Error(error);
   }
+  void CheckAligned(const void* memory, size_t bytes) const {
+    if ((reinterpret_cast<uintptr_t>(memory) | bytes) % alignment_ != 0) {
+      abort();
+    }
+  }
   void Delay() const {
     const unsigned us = delay_us;
     if (us != 0) std::this_thread::sleep_for(std::chrono::microseconds(us));
@@ -132,6 +162,7 @@ class FaultyStorage final : public Storage {
     if (!extents_.empty()) first_free_ = extents_.rbegin()->first + 1;
   }
 
+  const size_t alignment_;
   mutable std::mutex mutex_;
   std::map<uint64_t, Bytes> extents_;
   std::map<uint64_t, Bytes> stale_;  // what failed writes left
