@@ -54,6 +54,8 @@ struct uzswap_config {
   enum uzswap_evict_method evict;
   unsigned no_encrypt; /* not 0: what is written to `backing` can be read by
                           whoever can read the disk; it is only checked */
+  const char* recompressor; /* "zstd", "zstd:9"...: compresses again what stays
+                               cold; NULL or "none": nothing does */
 };
 
 /* Names and meaning: src/zswap/counters.def and src/pager/counters.def. */
@@ -101,6 +103,12 @@ struct uzswap_stats {
   uint64_t migrated_pages; /* moved to the current pool in the background */
   uint64_t device_written_bytes; /* to the backing store, compressed */
   uint64_t device_cleaned_bytes; /* moved there to close holes */
+  /* The dense tier, part of what is above: now, and totals. */
+  uint64_t dense_pages;        /* compressed by the recompressor */
+  uint64_t dense_bytes;        /* what they sum up to, in compressed_bytes */
+  uint64_t dense_pool_bytes;   /* frames they are in, in pool_bytes */
+  uint64_t recompressed_pages; /* moved there */
+  uint64_t recompress_poor;    /* tried, and would not get smaller */
 };
 
 /* Opens the one instance of this process. It installs no signal handler and
@@ -179,15 +187,18 @@ UZSWAP_API void uzswap_get_stats(struct uzswap_stats* stats);
 
 /* The parameters that can be changed while the instance is open, with the
  * kernel's names, forms and errors (docs/design.md, "Parameters"). A compressor
- * may carry a level ("zstd:9"), zsmalloc a chain ("zsmalloc:16"). */
+ * or recompressor may carry a level ("zstd:9"), zsmalloc a chain
+ * ("zsmalloc:16"). recompressor, which compresses again what stays cold, may be
+ * "none" (zram's recomp_algorithm; zswap has none). */
 #define UZSWAP_PARAMETER_LIST(X) \
   X(compressor)                  \
   X(zpool)                       \
   X(max_pool_percent)            \
   X(accept_threshold_percent)    \
   X(enabled)                     \
-  X(shrinker_enabled)
-#define UZSWAP_PARAMETERS 6
+  X(shrinker_enabled)            \
+  X(recompressor)
+#define UZSWAP_PARAMETERS 7
 #define UZSWAP_PARAMETER_BYTES 64 /* of a value, terminated */
 
 /* Before uzswap_open the value is only recorded, and used by uzswap_open where
@@ -222,7 +233,8 @@ UZSWAP_API void uzswap_forbid_threads(void);
  * terminated; what does not fit is left out. Complete once uzswap_open has
  * succeeded. */
 UZSWAP_API void uzswap_list_compressors(char* names, size_t bytes);
-/* 1: a compressor of this name (NULL: the default) needs no plug-in. */
+/* 1: a compressor of this name (NULL: the default; with a level: "zstd:9")
+ * needs no plug-in. */
 UZSWAP_API int uzswap_is_built_in(const char* name);
 
 /* A size class of the zpool, with the columns of the kernel's debugfs table

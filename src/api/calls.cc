@@ -251,6 +251,11 @@ void uzswap_get_stats(struct uzswap_stats* stats) {
   stats->pools = z.pools;
   stats->pool_switches = z.pool_switches;
   stats->migrated_pages = z.migrated_pages;
+  stats->dense_pages = z.dense_pages;
+  stats->dense_bytes = z.dense_bytes;
+  stats->dense_pool_bytes = z.dense_pool_pages * uzswap::kPageSize;
+  stats->recompressed_pages = z.recompressed_pages;
+  stats->recompress_poor = z.recompress_poor;
   stats->device_written_bytes = z.device.written_bytes;
   stats->device_cleaned_bytes = z.device.cleaned_bytes;
 }

@@ -191,6 +191,26 @@ Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
   return why.Say(created.error(), line);
 }
 
+Status OpenRecompressor(const uzswap_config& config, const Why& why,
+                        Instance* opened) {
+  const Status s = SetConfiguredRecompressor(config, opened);
+  if (s.ok()) return kOk;
+  Line line;
+  line << "recompressor \"" << config.recompressor << "\": ";
+  if (s.error() == ENOENT) {
+    line << "there is none of that name; known are";
+    for (unsigned i = 0; registry::At(i) != nullptr; ++i) {
+      line << " " << registry::At(i)->name;
+    }
+    line << ", and none";
+  } else if (s.error() == EINVAL || s.error() == ERANGE) {
+    line << "it does not have that level; leave it out, or give another";
+  } else {
+    line << "cannot be set up: error " << s.error() << "; try another one";
+  }
+  return why.Say(s.error(), line);
+}
+
 Status CheckLimit(const uzswap_config& config, const Why& why,
                   Instance* opened) {
   const uint64_t held = opened->pager.MeasureRss() * kPageSize;
@@ -219,6 +239,7 @@ Status Assemble(const uzswap_config& config, const Why& why, Instance* opened) {
   UZSWAP_RETURN_IF_ERROR(CheckLimit(config, why, opened));
   if (config.plugin_dir != nullptr) registry::LoadAll(config.plugin_dir);
   registry::Seal();
+  UZSWAP_RETURN_IF_ERROR(OpenRecompressor(config, why, opened));
   TakeRecordedParameters(config, opened);
   opened->pager.Start(config.memory_limit / kPageSize, opened->zswap);
   return kOk;

@@ -73,6 +73,15 @@ std::string Pool(const Json& process) {
   return text + "; " + FormatSize(Stat(process, "device_bytes")) + " on disk";
 }
 
+// "12.3 MiB hold 5,678 pages; 9,012 recompressed, 345 would not get smaller"
+std::string Dense(const Json& process) {
+  return FormatSize(Stat(process, "dense_pool_bytes")) + " of the pool hold " +
+         FormatCount(Stat(process, "dense_pages")) + " pages; " +
+         FormatCount(Stat(process, "recompressed_pages")) + " recompressed, " +
+         FormatCount(Stat(process, "recompress_poor")) +
+         " would not get smaller";
+}
+
 std::string Process(const Json& process) {
   std::string text = Title(process);
   if (process["asleep"].get<bool>()) text += ", asleep: as it last reported";
@@ -81,6 +90,10 @@ std::string Process(const Json& process) {
       Line("in memory", FormatSize(Stat(process, "resident_bytes")) + " of " +
                             FormatSize(Stat(process, "memory_limit")));
   text += Line("pool", Pool(process));
+  if (Stat(process, "recompressed_pages") + Stat(process, "recompress_poor") >
+      0) {
+    text += Line("dense tier", Dense(process));
+  }
   // More than one: after a switch, until the old ones are empty.
   if (Stat(process, "pool_switches") > 0) {
     text += Line("pools", FormatCount(Stat(process, "pools")) + " alive; " +

@@ -63,6 +63,7 @@ Json RecordJson(const uzswap_record& record) {
 Json SettingsJson(const Options& options) {
   return {{"memory", options.memory},
           {"compressor", options.compressor},
+          {"recompressor", options.recompressor},
           {"zpool", options.zpool},
           {"max_pool_percent", options.max_pool_percent},
           {"accept_threshold_percent", options.accept_threshold_percent},

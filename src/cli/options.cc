@@ -110,6 +110,9 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
       "SIZE: memory that each process may have, all\nincluded (512M, 1.5G)");
   add("-c,--compressor", &texts->compressor, "UZSWAP_COMPRESSOR",
       "NAME: lz4 (default), zstd, deflate ...;\nsee `uzswap list`");
+  add("--recompressor", &texts->recompressor, "UZSWAP_RECOMPRESSOR",
+      "NAME[:LEVEL]|none: compresses again what stays\ncold; zstd for example "
+      "(none)");
   add("--zpool", &texts->zpool, "UZSWAP_ZPOOL",
       "NAME: allocator for compressed pages: zsmalloc\n(default, the densest; "
       "zsmalloc:4 to zsmalloc:64\nsets the longest chain of pages), z3fold or "
@@ -190,6 +193,8 @@ Check CheckOptions(const OptionTexts& texts, Options* options) {
   }
   if (Check c = CheckBackingTexts(texts, options)) return c;
   options->compressor = texts.compressor;
+  options->recompressor =
+      texts.recompressor.empty() ? "none" : texts.recompressor;
   options->zpool = texts.zpool;
   options->evict = texts.evict;
   options->syscalls = texts.syscalls;

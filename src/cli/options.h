@@ -25,6 +25,7 @@ inline constexpr const char* kZpools[] = {"zsmalloc", "zbud", "z3fold"};
 struct OptionTexts {
   std::string memory;
   std::string compressor = "lz4";
+  std::string recompressor = "none";
   std::string zpool = "zsmalloc";
   std::string max_pool_percent;
   std::string accept_threshold_percent;
@@ -40,6 +41,7 @@ struct OptionTexts {
 struct Options {
   uint64_t memory = 0;  // bytes
   std::string compressor;
+  std::string recompressor;  // "none": no dense tier
   std::string zpool;
   unsigned max_pool_percent = 0;          // 0: the engine's default
   unsigned accept_threshold_percent = 0;  // 0: the engine's default

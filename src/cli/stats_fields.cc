@@ -62,6 +62,11 @@ constexpr StatsField kFields[] = {
     SUM(migrated_pages),
     SUM(device_written_bytes),
     SUM(device_cleaned_bytes),
+    SUM(dense_pages),
+    SUM(dense_bytes),
+    SUM(dense_pool_bytes),
+    SUM(recompressed_pages),
+    SUM(recompress_poor),
 };
 
 #undef SUM

@@ -46,9 +46,7 @@ void RefreshIfChanged() {
   }
 }
 
-int At(size_t i) {
-  return hidden.slot[i].load(std::memory_order_relaxed) - 1;
-}
+int At(size_t i) { return hidden.slot[i].load(std::memory_order_relaxed) - 1; }
 
 bool IsHidden(uint64_t descriptor) {
   RefreshIfChanged();

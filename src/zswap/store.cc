@@ -63,6 +63,8 @@ void Zswap::Impl::MakeRoom() {
   const PoolLimit::Verdict verdict = limit.Check(PoolPages());
   if (verdict == PoolLimit::Verdict::kAccept) return;
   if (verdict == PoolLimit::Verdict::kHit) events.Add(Event::pool_limit_hit);
+  // As long as that helps, nothing has to leave the pool.
+  if (RecompressForRoom()) return;
   if (Shrink(kWritebackBatch, Until::kAccepted) > 0) return;
   if (PoolPages() >= limit.max()) NoteLimitExceeded();
 }

@@ -48,13 +48,19 @@ unsigned Zswap::Impl::ClaimSome(PageCount wanted, PageCount& visits,
   unsigned count = 0;
   while (count < group.size() && count < wanted) {
     Leaving& next = group[count];
-    if (!lru.Select(visits, next.victim)) break;
+    if (!SelectVictim(visits, next.victim)) break;
     HookAfterSelect(next.victim.slot);
     if (!Claim(next.victim, next.claimed)) continue;
     next.status = kOk;
     ++count;
   }
   return count;
+}
+
+// What recompression is done with leaves before what it has still to look at.
+bool Zswap::Impl::SelectVictim(PageCount& visits, Lru::Victim& victim) {
+  return lru.Select(LruList::kOld, visits, victim) ||
+         lru.Select(LruList::kYoung, visits, victim);
 }
 
 // ENOENT: the entry went away first, nothing was lost. Other errors: the page

@@ -201,6 +201,7 @@ void Zswap::Impl::CountEntry(const Entry& entry) {
   gauges.Add(GaugeOf(entry.kind));
   if (entry.kind == EntryKind::kCompressed) {
     gauges.Add(Gauge::kCompressedBytes, entry.length);
+    pools.AddBytes(entry.pool, entry.length);
   }
 }
 
@@ -208,6 +209,7 @@ void Zswap::Impl::UncountEntry(const Entry& entry) {
   gauges.Subtract(GaugeOf(entry.kind));
   if (entry.kind == EntryKind::kCompressed) {
     gauges.Subtract(Gauge::kCompressedBytes, entry.length);
+    pools.SubtractBytes(entry.pool, entry.length);
   }
 }
 

@@ -46,9 +46,14 @@ struct ZswapStats {
   PageCount incompressible;    // entries now: stored_incompressible_pages
   PageCount compressed;        // entries now, compressed in the pool
   ByteCount compressed_bytes;  // their length
-  PageCount on_device;         // entries now
-  ByteCount metadata_bytes;    // table, entries, contexts, zpool descriptors,
-                               // the device's index and buffers
+  // Of those, what is in the dense tier, and the frames it has.
+  PageCount dense_pools;  // of `pools`: 0 or 1
+  PageCount dense_pages;
+  ByteCount dense_bytes;
+  PageCount dense_pool_pages;
+  PageCount on_device;       // entries now
+  ByteCount metadata_bytes;  // table, entries, contexts, zpool descriptors,
+                             // the device's index and buffers
   DeviceStats device;
 };
 
@@ -105,6 +110,12 @@ class Zswap {
   // Returns how many pages went.
   PageCount ShrinkUnderPressure();
 
+  // Moves up to `most` of the coldest pages that are not there yet to the dense
+  // tier, if they get smaller; returns how many were tried, 0 without a dense
+  // tier. Takes about 30 µs a page; any thread, no lock of the engine held. A
+  // full pool and Tend do it by themselves.
+  PageCount Recompress(PageCount most);
+
   // Moves objects of the pools together where an eighth of their frames is
   // holes and gives frames back; returns how many. A bounded step: call it
   // again.
@@ -134,6 +145,11 @@ class Zswap {
   // of the engine may be held. (zswap_compressor_param_set)
   Status SwitchPool(const uzswap_compressor& compressor, int level,
                     const char* zpool);
+  // From now on pages that stay cold are compressed again by this compressor
+  // (nullptr: no more), in a pool with the same zpool. What was compressed by
+  // another one follows as in SwitchPool, whose errors and conditions hold.
+  // (zram's recomp_algorithm)
+  Status SetRecompressor(const uzswap_compressor* compressor, int level);
   // See parameters.h; ParametersChanged when a percentage has another value.
   Parameters& parameters();
   void ParametersChanged();

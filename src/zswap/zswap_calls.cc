@@ -10,6 +10,7 @@ namespace uzswap {
 namespace {
 
 constinit LockClass tender_class{"pool tender"};
+constinit LockClass recompressor_class{"recompression"};
 
 }  // namespace
 
@@ -33,6 +34,11 @@ ZswapStats Zswap::Impl::Stats() {
   stats.compressed_bytes = gauges.Sum(Gauge::kCompressedBytes);
   stats.stored_pages = stats.same_filled + stats.compressed +
                        stats.incompressible + stats.on_device;
+  const PoolList::Tier dense = pools.DenseTier();
+  stats.dense_pools = pools.HasDense() ? 1 : 0;
+  stats.dense_pages = dense.entries;
+  stats.dense_bytes = dense.bytes;
+  stats.dense_pool_pages = dense.frames;
   stats.pools = pools.live();
   stats.used_pools = pools.used();
   stats.pool_pages = PoolPages();
@@ -61,6 +67,11 @@ Status Zswap::Impl::Init(const ZswapConfig& config) {
   };
   tender.lock_class = &tender_class;
   tender.impl = this;
+  recompressor.run = [](Work* work) {
+    static_cast<Item*>(work)->impl->RecompressInBackground();
+  };
+  recompressor.lock_class = &recompressor_class;
+  recompressor.impl = this;
   parameters.max_pool_percent = config.max_pool_percent;
   parameters.accept_threshold_percent = config.accept_threshold_percent;
   parameters.Start(config.compressor->name, config.level, config.zpool);
@@ -146,6 +157,7 @@ void Zswap::Tend() {
   if (impl_->pools.WantContexts() || cpuhp::System().OutOfDate()) {
     (void)impl_->worker.Queue(impl_->tender);
   }
+  impl_->TendDenseTier();
 }
 
 PageCount Zswap::ShrinkUnderPressure() {
@@ -223,6 +235,12 @@ Status Zswap::SwitchPool(const uzswap_compressor& compressor, int level,
                          const char* zpool) {
   return impl_->SwitchPool({&compressor, level, zpool});
 }
+
+Status Zswap::SetRecompressor(const uzswap_compressor* compressor, int level) {
+  return impl_->SetRecompressor(compressor, level);
+}
+
+PageCount Zswap::Recompress(PageCount most) { return impl_->Recompress(most); }
 
 Parameters& Zswap::parameters() { return impl_->parameters; }
 

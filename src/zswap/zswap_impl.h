@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inside of Zswap. Store, Load, Invalidate: zswap.cc. Writeback:
-// writeback.cc. CheckInvariants: check.cc.
+// writeback.cc. The dense tier: recompress.cc. CheckInvariants: check.cc.
 //
 // Lock order: shard → lru. The slab's lock, and those of pool and device, are
 // taken with neither held.
@@ -75,6 +75,7 @@ struct Zswap::Impl {
   };
   unsigned ClaimSome(PageCount wanted, PageCount& visits,
                      std::span<Leaving> group);
+  bool SelectVictim(PageCount& visits, Lru::Victim& victim);
   void WriteGroup(std::span<Leaving> group, const PageBuffers::Holder& buffers);
   bool Claim(const Lru::Victim& victim, Claimed& claimed);
   Status WriteToDevice(std::span<const std::byte> bytes, ObjectId& object);
@@ -87,6 +88,22 @@ struct Zswap::Impl {
     return entry.refs.compare_exchange_strong(unclaimed, 2,
                                               std::memory_order_acquire);
   }
+  // The dense tier.
+  Status SetRecompressor(const uzswap_compressor* compressor, int level);
+  PageCount Recompress(PageCount most);
+  bool RecompressForRoom();
+  PageCount Recompress(PageCount most, PageCount visits);
+  unsigned ClaimCold(PageCount most, PageCount& visits,
+                     std::span<Leaving> group);
+  void RecompressGroup(std::span<Leaving> group,
+                       const PageBuffers::Holder& buffers);
+  unsigned ReadGroup(std::span<Leaving> group,
+                     const PageBuffers::Holder& buffers);
+  void MoveToDense(const Leaving& leaving, const Pool::Stored& stored,
+                   PoolIndex pool);
+  void RecompressInBackground();
+  void TendDenseTier();
+
   // Moves entries from draining pools to the current one.
   Status SwitchPool(const PoolKind& kind);
   void PrepareMigrator();
@@ -96,6 +113,7 @@ struct Zswap::Impl {
   void ContinueMigration();
   bool HasRoom() const;
   enum class Migrated { kNotThere, kNo, kYes };
+  PoolIndex AcquireFor(PoolIndex left);
   Migrated MigrateOne(EntryIndex index, MutablePage buffer);
   bool ClaimToMigrate(EntryIndex index, Claimed& claimed);
   bool Replace(EntryIndex index, const Pool::Stored& stored, PoolIndex pool);
@@ -122,6 +140,10 @@ struct Zswap::Impl {
   PoolList pools{worker};
   Item migrator{};
   Item tender{};
+  Item recompressor{};
+  // No background recompression before that (os::Cycles), so that it takes a
+  // bounded share of the time.
+  std::atomic<uint64_t> recompress_after{0};
   Zswap::HasRoom has_room = nullptr;
   const void* room_argument = nullptr;
   std::atomic<uint32_t> migration_restarts{0};
