@@ -109,6 +109,13 @@ struct uzswap_stats {
   uint64_t dense_pool_bytes;   /* frames they are in, in pool_bytes */
   uint64_t recompressed_pages; /* moved there */
   uint64_t recompress_poor;    /* tried, and would not get smaller */
+  /* Stored pages now, by the time since they were stored or last used. */
+  uint64_t age_1s_pages;    /* less than a second */
+  uint64_t age_10s_pages;   /* 1 to 10 seconds */
+  uint64_t age_1m_pages;    /* 10 to 60 seconds */
+  uint64_t age_10m_pages;   /* 1 to 10 minutes */
+  uint64_t age_1h_pages;    /* 10 to 60 minutes */
+  uint64_t age_older_pages; /* an hour or more */
 };
 
 /* Opens the one instance of this process. It installs no signal handler and

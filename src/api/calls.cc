@@ -256,6 +256,12 @@ void uzswap_get_stats(struct uzswap_stats* stats) {
   stats->dense_pool_bytes = z.dense_pool_pages * uzswap::kPageSize;
   stats->recompressed_pages = z.recompressed_pages;
   stats->recompress_poor = z.recompress_poor;
+  stats->age_1s_pages = z.age_pages[0];
+  stats->age_10s_pages = z.age_pages[1];
+  stats->age_1m_pages = z.age_pages[2];
+  stats->age_10m_pages = z.age_pages[3];
+  stats->age_1h_pages = z.age_pages[4];
+  stats->age_older_pages = z.age_pages[5];
   stats->device_written_bytes = z.device.written_bytes;
   stats->device_cleaned_bytes = z.device.cleaned_bytes;
 }

@@ -73,6 +73,28 @@ std::string Pool(const Json& process) {
   return text + "; " + FormatSize(Stat(process, "device_bytes")) + " on disk";
 }
 
+// "20 % < 1 s, 75 % < 10 s, 5 % < 1 min": none that are empty.
+std::string Ages(const Json& process) {
+  struct Bucket {
+    const char* name;
+    const char* text;
+  };
+  constexpr Bucket kBuckets[] = {
+      {"age_1s_pages", "< 1 s"},   {"age_10s_pages", "< 10 s"},
+      {"age_1m_pages", "< 1 min"}, {"age_10m_pages", "< 10 min"},
+      {"age_1h_pages", "< 1 h"},   {"age_older_pages", "older"}};
+  uint64_t all = 0;
+  for (const Bucket& b : kBuckets) all += Stat(process, b.name);
+  std::string text;
+  for (const Bucket& b : kBuckets) {
+    const uint64_t pages = Stat(process, b.name);
+    if (pages == 0) continue;
+    text += (text.empty() ? "" : ", ") + std::to_string(pages * 100 / all) +
+            " % " + b.text;
+  }
+  return text;
+}
+
 // "12.3 MiB hold 5,678 pages; 9,012 recompressed, 345 would not get smaller"
 std::string Dense(const Json& process) {
   return FormatSize(Stat(process, "dense_pool_bytes")) + " of the pool hold " +
@@ -90,6 +112,9 @@ std::string Process(const Json& process) {
       Line("in memory", FormatSize(Stat(process, "resident_bytes")) + " of " +
                             FormatSize(Stat(process, "memory_limit")));
   text += Line("pool", Pool(process));
+  if (Stat(process, "stored_pages") > 0) {
+    text += Line("ages of stored pages", Ages(process));
+  }
   if (Stat(process, "recompressed_pages") + Stat(process, "recompress_poor") >
       0) {
     text += Line("dense tier", Dense(process));

@@ -67,6 +67,12 @@ constexpr StatsField kFields[] = {
     SUM(dense_pool_bytes),
     SUM(recompressed_pages),
     SUM(recompress_poor),
+    SUM(age_1s_pages),
+    SUM(age_10s_pages),
+    SUM(age_1m_pages),
+    SUM(age_10m_pages),
+    SUM(age_1h_pages),
+    SUM(age_older_pages),
 };
 
 #undef SUM

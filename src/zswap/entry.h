@@ -27,6 +27,7 @@
 #include "base/page.h"
 #include "device/device.h"
 #include "zpool/zpool.h"
+#include "zswap/age.h"
 
 namespace uzswap {
 
@@ -77,7 +78,8 @@ struct Entry {
   // (decoders.h). It has a reference to it.
   uint8_t pool;
   std::atomic<uint8_t> refs;
-  LruList list;     // where it is on the LRU
+  LruList list;               // where it is on the LRU
+  std::atomic<AgeStamp> age;  // of the last store, or load that kept it
   bool referenced;  // not seen by the LRU's hand yet: gets a second chance
 
   Slot slot_now() const { return Slot{slot.load(std::memory_order_relaxed)}; }

@@ -71,7 +71,7 @@ unsigned Zswap::Impl::ClaimCold(PageCount most, PageCount& visits,
   while (count < group.size() && count < most) {
     Leaving& next = group[count];
     if (!lru.Select(LruList::kYoung, visits, next.victim)) break;
-    if (!Claim(next.victim, next.claimed)) continue;
+    if (Claim(next.victim, next.claimed) != ClaimResult::kClaimed) continue;
     if (pools.StateOf(next.claimed.pool) == PoolList::State::kDense) {
       lru.MakeOld(next.victim.entry);  // it was, and was used since
       DropReference(next.victim.entry);

@@ -147,6 +147,7 @@ Status Zswap::Impl::PutOnDevice(Entry& entry, ConstPage page) {
 
 void Zswap::Impl::Publish(Slot slot, EntryIndex index) {
   CountEntry(slab[index]);
+  StampAge(slab[index]);
   EntryTable::Cell cell(table, slot);
   cell.Put(index);
   // Last: what is on the LRU can be found by a writeback at once.

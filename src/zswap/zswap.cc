@@ -22,10 +22,18 @@ Result<bool> Zswap::Impl::Load(Slot slot, MutablePage page, Keep keep) {
     PutBack(slot, index);
     return Status::Error(EIO);
   }
-  events.Add(entry.kind == EntryKind::kOnDevice ? Event::device_in
-                                                : Event::zswpin);
+  CountLoad(entry);
   DropReference(index);
   return false;
+}
+
+void Zswap::Impl::CountLoad(const Entry& entry) {
+  if (entry.kind == EntryKind::kOnDevice) {
+    events.Add(Event::device_in);
+    shrinker.NoteDiskSwapIn();
+  } else {
+    events.Add(Event::zswpin);
+  }
 }
 
 // kNoEntry: it is not to be kept, or a writeback has it.
@@ -46,9 +54,9 @@ Status Zswap::Impl::LoadKeeping(EntryIndex index, MutablePage page) {
   const Entry& entry = slab[index];
   const Status s = ReadContent(entry, page);
   if (s.ok()) {
-    events.Add(entry.kind == EntryKind::kOnDevice ? Event::device_in
-                                                  : Event::zswpin);
+    CountLoad(entry);
     lru.Touch(index);
+    StampAge(slab[index]);
   }
   DropReference(index);
   return s.ok() ? kOk : Status::Error(EIO);

@@ -54,6 +54,11 @@ struct ZswapStats {
   PageCount on_device;       // entries now
   ByteCount metadata_bytes;  // table, entries, contexts, zpool descriptors,
                              // the device's index and buffers
+  // Entries now, by the time since they were stored or used: < 1 s, < 10 s,
+  // < 1 min, < 10 min, < 1 h, older.
+  PageCount age_pages[6];
+  // Loads from the device that the dynamic shrinker has not answered yet.
+  PageCount disk_swapins;
   DeviceStats device;
 };
 
@@ -105,9 +110,9 @@ class Zswap {
   PageCount Shrink(PageCount pages);
 
   // The dynamic shrinker (mm/zswap.c, zswap_shrinker_count and _scan): while
-  // shrinker_enabled, writes back the share of the pool that the kernel scans
-  // at its first reclaim priority. For a caller that is short of memory.
-  // Returns how many pages went.
+  // shrinker_enabled, looks at the share of the pool that the kernel scans at
+  // its first reclaim priority (shrinker.h). For a caller that is short of
+  // memory. Returns how many pages went.
   PageCount ShrinkUnderPressure();
 
   // Moves up to `most` of the coldest pages that are not there yet to the dense
@@ -120,6 +125,11 @@ class Zswap {
   // holes and gives frames back; returns how many. A bounded step: call it
   // again.
   PageCount Compact();
+
+  // Looks at up to `most` entries so that the ages of all are told apart (see
+  // age.h); returns how many, 0 while that is not needed. Any thread; takes
+  // nanoseconds an entry. Tend does it, too.
+  PageCount Age(PageCount most);
 
   // To be called now and then, where no lock of the engine is held: has what
   // came up since done in the background (contexts for CPUs that came later).

@@ -43,6 +43,8 @@ ZswapStats Zswap::Impl::Stats() {
   stats.used_pools = pools.used();
   stats.pool_pages = PoolPages();
   stats.metadata_bytes = MetadataBytes();
+  stats.disk_swapins = shrinker.disk_swapins();
+  CountAges(stats.age_pages);
   if (device != nullptr) stats.device = device->Stats();
   return stats;
 }
@@ -158,17 +160,13 @@ void Zswap::Tend() {
     (void)impl_->worker.Queue(impl_->tender);
   }
   impl_->TendDenseTier();
+  constexpr PageCount kAgeAtOnce = 4096;
+  (void)impl_->Age(kAgeAtOnce);
 }
 
-PageCount Zswap::ShrinkUnderPressure() {
-  // Count >> 12, times 4 / seeks: what shrink_slab makes of DEF_PRIORITY.
-  constexpr unsigned kScanShift = 11;
-  if (!impl_->parameters.shrinker_enabled.load(std::memory_order_relaxed)) {
-    return 0;
-  }
-  const PageCount scan = (impl_->PoolPages() >> kScanShift) + 1;
-  return impl_->Shrink(scan, Impl::Until::kCount);
-}
+PageCount Zswap::ShrinkUnderPressure() { return impl_->ShrinkUnderPressure(); }
+
+PageCount Zswap::Age(PageCount most) { return impl_->Age(most); }
 
 PageCount Zswap::Compact() {
   constexpr unsigned kObjects = 128;
@@ -221,6 +219,7 @@ Status Zswap::ChildAfterFork() {
   impl_->lru.ResetLocksInChild();
   impl_->buffers.ResetInChild();
   impl_->events.Reset();
+  impl_->sweep_busy.store(false, std::memory_order_relaxed);
   impl_->pools.ResetInChild();
   impl_->worker.ChildAfterFork();
   if (impl_->device != nullptr) {

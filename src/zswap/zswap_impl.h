@@ -15,6 +15,7 @@
 #include "zswap/page_buffers.h"
 #include "zswap/parameters.h"
 #include "zswap/pool_list.h"
+#include "zswap/shrinker.h"
 #include "zswap/writeback.h"
 #include "zswap/zswap.h"
 
@@ -50,6 +51,7 @@ struct Zswap::Impl {
   // The steps of Load.
   Result<bool> Load(Slot slot, MutablePage page, Keep keep);
   Status LoadKeeping(EntryIndex index, MutablePage page);
+  void CountLoad(const Entry& entry);
   EntryIndex ClaimToKeep(Slot slot, Keep keep);
   EntryIndex Take(Slot slot);
   Status ReadContent(const Entry& entry, MutablePage page);
@@ -61,8 +63,10 @@ struct Zswap::Impl {
   void Rename(Slot from, Slot to);
 
   // The steps of writeback.
-  enum class Until { kCount, kAccepted };
+  // kVisits: `pages` entries are looked at, as the dynamic shrinker does.
+  enum class Until { kCount, kAccepted, kVisits };
   PageCount Shrink(PageCount pages, Until until);
+  PageCount ShrinkUnderPressure();
   struct Claimed {
     Handle handle;
     uint16_t length;
@@ -74,13 +78,21 @@ struct Zswap::Impl {
     Status status;
   };
   unsigned ClaimSome(PageCount wanted, PageCount& visits,
-                     std::span<Leaving> group);
+                     std::span<Leaving> group, bool& met_busy);
   bool SelectVictim(PageCount& visits, Lru::Victim& victim);
   void WriteGroup(std::span<Leaving> group, const PageBuffers::Holder& buffers);
-  bool Claim(const Lru::Victim& victim, Claimed& claimed);
+  enum class ClaimResult { kClaimed, kGone, kBusy };
+  ClaimResult Claim(const Lru::Victim& victim, Claimed& claimed);
   Status WriteToDevice(std::span<const std::byte> bytes, ObjectId& object);
   bool Finish(EntryIndex index, ObjectId object);
   void NoteLimitExceeded();
+
+  // The ages of entries.
+  void StampAge(Entry& entry) {
+    entry.age.store(ages.Stamp(seconds.Now()), std::memory_order_relaxed);
+  }
+  PageCount Age(PageCount most);
+  void CountAges(PageCount* buckets);
 
   // The second reference; false: a writeback has it. Under the shard lock.
   static bool TryClaim(Entry& entry) {
@@ -158,6 +170,14 @@ struct Zswap::Impl {
   EntryTable table;
   Lru lru{slab};
   PoolLimit limit;
+  DynamicShrinker shrinker;
+  CoarseSeconds seconds;
+  AgeClock ages;
+  // The sweep: whoever sets sweep_busy has the rest.
+  std::atomic<bool> sweep_busy{false};
+  std::atomic<bool> sweeping{false};
+  uint64_t sweep_at = 1;
+  Seconds sweep_began = 0;
   WritebackBackoff backoff;
   PageBuffers buffers;
   PerCpuCounters<Event> events;
