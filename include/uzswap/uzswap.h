@@ -109,6 +109,10 @@ struct uzswap_stats {
   uint64_t dense_pool_bytes;   /* frames they are in, in pool_bytes */
   uint64_t recompressed_pages; /* moved there */
   uint64_t recompress_poor;    /* tried, and would not get smaller */
+  uint64_t pool_percent;   /* the pool's share now: max_pool_percent, or what
+                              the costs of refaults have made of it */
+  uint64_t pool_load_ns;   /* time in loads from the pool */
+  uint64_t device_load_ns; /* and from the backing store */
   /* Stored pages now, by the time since they were stored or last used. */
   uint64_t age_1s_pages;    /* less than a second */
   uint64_t age_10s_pages;   /* 1 to 10 seconds */

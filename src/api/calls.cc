@@ -256,6 +256,9 @@ void uzswap_get_stats(struct uzswap_stats* stats) {
   stats->dense_pool_bytes = z.dense_pool_pages * uzswap::kPageSize;
   stats->recompressed_pages = z.recompressed_pages;
   stats->recompress_poor = z.recompress_poor;
+  stats->pool_percent = z.pool_percent;
+  stats->pool_load_ns = z.pool_load_ns;
+  stats->device_load_ns = z.device_load_ns;
   stats->age_1s_pages = z.age_pages[0];
   stats->age_10s_pages = z.age_pages[1];
   stats->age_1m_pages = z.age_pages[2];

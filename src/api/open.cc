@@ -172,7 +172,8 @@ Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
           config.max_pool_percent == 0 ? percent : config.max_pool_percent,
       .accept_threshold_percent = config.accept_threshold_percent == 0
                                       ? kAcceptPercent
-                                      : config.accept_threshold_percent};
+                                      : config.accept_threshold_percent,
+      .balance_tiers = config.max_pool_percent == 0};
   const Result<Zswap*> created = CreateOrFallBack(zswap, why);
   if (created.ok()) {
     opened->zswap = created.value();

@@ -18,21 +18,25 @@ Result<bool> Zswap::Impl::Load(Slot slot, MutablePage page, Keep keep) {
   const EntryIndex index = Take(slot);
   if (index == kNoEntry) return Status::Error(ENOENT);
   const Entry& entry = slab[index];
+  const uint64_t begin = os::Cycles();
   if (!ReadContent(entry, page).ok()) {
     PutBack(slot, index);
     return Status::Error(EIO);
   }
-  CountLoad(entry);
+  CountLoad(entry, begin);
   DropReference(index);
   return false;
 }
 
-void Zswap::Impl::CountLoad(const Entry& entry) {
+void Zswap::Impl::CountLoad(const Entry& entry, uint64_t begin) {
+  const uint64_t cycles = os::Cycles() - begin;
   if (entry.kind == EntryKind::kOnDevice) {
     events.Add(Event::device_in);
+    events.Add(Event::device_load_cycles, cycles);
     shrinker.NoteDiskSwapIn();
   } else {
     events.Add(Event::zswpin);
+    events.Add(Event::pool_load_cycles, cycles);
   }
 }
 
@@ -52,9 +56,10 @@ EntryIndex Zswap::Impl::ClaimToKeep(Slot slot, Keep keep) {
 
 Status Zswap::Impl::LoadKeeping(EntryIndex index, MutablePage page) {
   const Entry& entry = slab[index];
+  const uint64_t begin = os::Cycles();
   const Status s = ReadContent(entry, page);
   if (s.ok()) {
-    CountLoad(entry);
+    CountLoad(entry, begin);
     lru.Touch(index);
     StampAge(slab[index]);
   }

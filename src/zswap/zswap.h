@@ -32,6 +32,9 @@ struct ZswapConfig {
   PageCount total_pages;      // what max_pool_percent is a percentage of
   unsigned max_pool_percent;  // 1 … 100
   unsigned accept_threshold_percent;  // 1 … 100, of the maximum
+  // max_pool_percent is only where it begins: it follows what refaults cost
+  // (tier_balance.h) until somebody sets it. Not without a device.
+  bool balance_tiers = false;
 };
 
 struct ZswapStats {
@@ -57,6 +60,9 @@ struct ZswapStats {
   // Entries now, by the time since they were stored or used: < 1 s, < 10 s,
   // < 1 min, < 10 min, < 1 h, older.
   PageCount age_pages[6];
+  unsigned pool_percent;  // the pool's share now: max_pool_percent, or balanced
+  uint64_t pool_load_ns;
+  uint64_t device_load_ns;
   // Loads from the device that the dynamic shrinker has not answered yet.
   PageCount disk_swapins;
   DeviceStats device;

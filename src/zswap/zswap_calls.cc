@@ -22,6 +22,13 @@ ByteCount Zswap::Impl::MetadataBytes() {
   return bytes;
 }
 
+uint64_t Zswap::Impl::ToNs(uint64_t cycles) const {
+  const uint64_t all = os::Cycles() - begin_cycles;
+  const uint64_t ns = os::MonotonicNs() - begin_ns;
+  const uint64_t ns_in_a_million = (ns >> 10) * (1 << 20) / ((all >> 10) + 1);
+  return (cycles >> 10) * ns_in_a_million >> 10;
+}
+
 ZswapStats Zswap::Impl::Stats() {
   ZswapStats stats{};
 #define UZSWAP_COUNTER(name, text) stats.name = events.Sum(Event::name);
@@ -43,6 +50,9 @@ ZswapStats Zswap::Impl::Stats() {
   stats.used_pools = pools.used();
   stats.pool_pages = PoolPages();
   stats.metadata_bytes = MetadataBytes();
+  stats.pool_percent = limit.max_pool_percent();
+  stats.pool_load_ns = ToNs(stats.pool_load_cycles);
+  stats.device_load_ns = ToNs(stats.device_load_cycles);
   stats.disk_swapins = shrinker.disk_swapins();
   CountAges(stats.age_pages);
   if (device != nullptr) stats.device = device->Stats();
@@ -74,7 +84,7 @@ Status Zswap::Impl::Init(const ZswapConfig& config) {
   };
   recompressor.lock_class = &recompressor_class;
   recompressor.impl = this;
-  parameters.max_pool_percent = config.max_pool_percent;
+  parameters.max_pool_percent = first_percent = config.max_pool_percent;
   parameters.accept_threshold_percent = config.accept_threshold_percent;
   parameters.Start(config.compressor->name, config.level, config.zpool);
   return kOk;
@@ -160,6 +170,7 @@ void Zswap::Tend() {
     (void)impl_->worker.Queue(impl_->tender);
   }
   impl_->TendDenseTier();
+  impl_->BalanceTiers();
   constexpr PageCount kAgeAtOnce = 4096;
   (void)impl_->Age(kAgeAtOnce);
 }
@@ -220,6 +231,8 @@ Status Zswap::ChildAfterFork() {
   impl_->buffers.ResetInChild();
   impl_->events.Reset();
   impl_->sweep_busy.store(false, std::memory_order_relaxed);
+  impl_->balance_busy.store(false, std::memory_order_relaxed);
+  impl_->costs_before = {};
   impl_->pools.ResetInChild();
   impl_->worker.ChildAfterFork();
   if (impl_->device != nullptr) {
@@ -244,8 +257,10 @@ PageCount Zswap::Recompress(PageCount most) { return impl_->Recompress(most); }
 Parameters& Zswap::parameters() { return impl_->parameters; }
 
 void Zswap::ParametersChanged() {
-  impl_->limit.SetPercent(impl_->parameters.max_pool_percent,
-                          impl_->parameters.accept_threshold_percent);
+  if (impl_->parameters.max_pool_percent != impl_->first_percent) {
+    impl_->balancing.store(false, std::memory_order_relaxed);
+  }
+  impl_->ParametersChanged();
 }
 
 void Zswap::FlushWork() { impl_->worker.Drain(); }

@@ -16,6 +16,7 @@
 #include "zswap/parameters.h"
 #include "zswap/pool_list.h"
 #include "zswap/shrinker.h"
+#include "zswap/tier_balance.h"
 #include "zswap/writeback.h"
 #include "zswap/zswap.h"
 
@@ -24,7 +25,9 @@ namespace uzswap {
 struct Zswap::Impl {
   explicit Impl(const ZswapConfig& config)
       : device(config.device),
-        limit(config.max_pool_percent, config.accept_threshold_percent) {
+        limit(config.max_pool_percent, config.accept_threshold_percent),
+        balance(config.max_pool_percent),
+        balancing(config.balance_tiers && config.device != nullptr) {
     limit.SetTotalPages(config.total_pages);
   }
   Status Init(const ZswapConfig& config);
@@ -51,7 +54,7 @@ struct Zswap::Impl {
   // The steps of Load.
   Result<bool> Load(Slot slot, MutablePage page, Keep keep);
   Status LoadKeeping(EntryIndex index, MutablePage page);
-  void CountLoad(const Entry& entry);
+  void CountLoad(const Entry& entry, uint64_t begin);
   EntryIndex ClaimToKeep(Slot slot, Keep keep);
   EntryIndex Take(Slot slot);
   Status ReadContent(const Entry& entry, MutablePage page);
@@ -94,6 +97,11 @@ struct Zswap::Impl {
   PageCount Age(PageCount most);
   void CountAges(PageCount* buckets);
 
+  // The balance between resident pages and the pool.
+  void BalanceTiers();
+  void ParametersChanged();
+  TierCosts CostsSoFar();
+
   // The second reference; false: a writeback has it. Under the shard lock.
   static bool TryClaim(Entry& entry) {
     uint8_t unclaimed = 1;
@@ -134,6 +142,7 @@ struct Zswap::Impl {
   void FreeContent(const Entry& entry);
   void CountEntry(const Entry& entry);
   void UncountEntry(const Entry& entry);
+  uint64_t ToNs(uint64_t cycles) const;
   ByteCount MetadataBytes();
   ZswapStats Stats();
   void CheckInvariants();
@@ -171,6 +180,15 @@ struct Zswap::Impl {
   Lru lru{slab};
   PoolLimit limit;
   DynamicShrinker shrinker;
+  // Whoever sets balance_busy has what follows it.
+  TierBalance balance;
+  std::atomic<bool> balancing;
+  unsigned first_percent = 0;  // max_pool_percent while nobody has set it
+  std::atomic<bool> balance_busy{false};
+  Seconds balanced_at = 0;
+  TierCosts costs_before{};
+  const uint64_t begin_cycles = os::Cycles();
+  const uint64_t begin_ns = os::MonotonicNs();
   CoarseSeconds seconds;
   AgeClock ages;
   // The sweep: whoever sets sweep_busy has the rest.
