@@ -39,6 +39,10 @@ enum uzswap_evict_method {
   UZSWAP_EVICT_MOVE = 2, /* UFFDIO_MOVE to staging (Linux 6.8), then compress */
 };
 
+/* As max_pool_percent: begin with the default and follow what refaults cost,
+ * between 20 and 80, until the parameter is set. As 0 without `backing`. */
+#define UZSWAP_POOL_PERCENT_AUTO 256
+
 struct uzswap_config {
   size_t struct_size;        /* sizeof (struct uzswap_config) */
   uint64_t memory_limit;     /* bytes of RssAnon + RssShmem, all included */
@@ -46,7 +50,7 @@ struct uzswap_config {
   int compressor_level;      /* 0: the compressor's default */
   const char* zpool;         /* "zsmalloc" (NULL) or "zsmalloc:16"
                                 (chain, 4 to 64), "zbud", "z3fold" */
-  unsigned max_pool_percent; /* of memory_limit; 0: default */
+  unsigned max_pool_percent; /* of memory_limit; 0: default; or _AUTO */
   unsigned accept_threshold_percent; /* of the pool's maximum; 0: 90 */
   const char* backing;    /* directory, file or block device; NULL: none */
   uint64_t backing_size;  /* bytes; 0: 16 times memory_limit */

@@ -50,7 +50,8 @@ Status CheckConfig(const uzswap_config& config, const Why& why) {
          << ": set it to sizeof (struct uzswap_config)";
     return why.Say(EINVAL, line);
   }
-  if (config.max_pool_percent > 100) {
+  if (config.max_pool_percent > 100 &&
+      config.max_pool_percent != UZSWAP_POOL_PERCENT_AUTO) {
     line << "max_pool_percent is " << config.max_pool_percent
          << ": give 1 to 100, or 0 for the default";
     return why.Say(EINVAL, line);
@@ -159,6 +160,7 @@ Result<Zswap*> CreateOrFallBack(const ZswapConfig& wanted, const Why& why) {
 
 Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
                  const Why& why, Instance* opened) {
+  const bool balanced = config.max_pool_percent == UZSWAP_POOL_PERCENT_AUTO;
   const unsigned percent =
       opened->device != nullptr ? kPoolPercent : kPoolPercentAlone;
   const ZswapConfig zswap{
@@ -168,12 +170,13 @@ Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
       .zpool = config.zpool == nullptr ? "zsmalloc" : config.zpool,
       .device = opened->device,
       .total_pages = config.memory_limit / kPageSize,
-      .max_pool_percent =
-          config.max_pool_percent == 0 ? percent : config.max_pool_percent,
+      .max_pool_percent = config.max_pool_percent == 0 || balanced
+                              ? percent
+                              : config.max_pool_percent,
       .accept_threshold_percent = config.accept_threshold_percent == 0
                                       ? kAcceptPercent
                                       : config.accept_threshold_percent,
-      .balance_tiers = config.max_pool_percent == 0};
+      .balance_tiers = balanced};
   const Result<Zswap*> created = CreateOrFallBack(zswap, why);
   if (created.ok()) {
     opened->zswap = created.value();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/options.h"
 
+#include <uzswap/uzswap.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <initializer_list>
@@ -118,7 +120,9 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
       "zsmalloc:4 to zsmalloc:64\nsets the longest chain of pages), z3fold or "
       "zbud");
   add("--max-pool-percent", &texts->max_pool_percent, "UZSWAP_MAX_POOL_PERCENT",
-      "N: most of the memory for compressed pages");
+      "N|auto: most of the memory for compressed pages;\nauto: as refaults "
+      "cost "
+      "(20 to 80)");
   add("--accept-threshold-percent", &texts->accept_threshold_percent,
       "UZSWAP_ACCEPT_THRESHOLD_PERCENT",
       "N: a full pool takes pages again below this\nshare of its maximum (90)");
@@ -176,8 +180,11 @@ void SplitCommand(const CLI::App& run, const std::vector<std::string>& all,
 Check CheckOptions(const OptionTexts& texts, Options* options) {
   if (Check c = CheckMemory(texts.memory, &options->memory)) return c;
   if (Check c = CheckZpool(texts.zpool)) return c;
-  if (Check c = CheckPercent("--max-pool-percent", texts.max_pool_percent,
-                             &options->max_pool_percent)) {
+  if (texts.max_pool_percent == "auto") {
+    options->max_pool_percent = UZSWAP_POOL_PERCENT_AUTO;
+  } else if (Check c =
+                 CheckPercent("--max-pool-percent", texts.max_pool_percent,
+                              &options->max_pool_percent)) {
     return c;
   }
   if (Check c = CheckPercent("--accept-threshold-percent",

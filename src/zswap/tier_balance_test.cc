@@ -5,9 +5,13 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <random>
 #include <vector>
+
+#include "zswap/parameters.h"
+#include "zswap/zswap_fixture.h"
 
 namespace uzswap {
 namespace {
@@ -143,6 +147,32 @@ TEST(TierBalanceTest, ItStaysWithinItsBounds) {
   const TierCosts none{};
   EXPECT_FALSE(low.Step(none));
   EXPECT_FALSE(TierBalance::Enough(none));
+}
+
+// Loads from a slow device make the pool larger, until somebody sets its share.
+TEST(TierBalanceTest, TheEngineFollowsItUntilTheShareIsSet) {
+  Engine engine({.total_pages = 400,
+                 .max_pool_percent = 50,
+                 .device_pages = 4000,
+                 .balance_tiers = true});
+  engine.device->delay_us = 20;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  unsigned percent = 50;
+  for (uint64_t i = 0; percent == 50; ++i) {
+    ASSERT_LT(std::chrono::steady_clock::now(), end);
+    const uint64_t slot = i % 2000;
+    ASSERT_TRUE(i < 2000 || engine.LoadIs(slot, 1));
+    ASSERT_TRUE(engine.Store(slot, 1).ok());
+    if (i % 64 != 0) continue;
+    engine.zswap->Tend();
+    percent = engine.zswap->Stats().pool_percent;
+  }
+  EXPECT_EQ(percent, 52u);
+  const ZswapStats stats = engine.zswap->Stats();
+  EXPECT_GT(stats.device_load_ns / stats.device_in, 20000u);
+  engine.zswap->parameters().max_pool_percent = 30;
+  engine.zswap->ParametersChanged();
+  EXPECT_EQ(engine.zswap->Stats().pool_percent, 30u);
 }
 
 }  // namespace

@@ -88,8 +88,8 @@ enum Operation {
   kOperations
 };
 constexpr Share kShares[kOperations] = {
-    {"store", 3300},  {"group", 250}, {"load", 2800},     {"keep", 1200},
-    {"rename", 800},  {"drop", 500},  {"writeback", 350}, {"recompress", 350},
+    {"store", 3300},  {"group", 250}, {"load", 3000},     {"keep", 1300},
+    {"rename", 800},  {"drop", 500},  {"writeback", 310}, {"recompress", 90},
     {"compact", 150}, {"tend", 100},  {"limit", 60},      {"parameter", 12},
     {"faults", 90},   {"flush", 30},  {"check", 7},       {"fork", 1}};
 constexpr unsigned SumOfShares() {
@@ -106,7 +106,7 @@ class Fuzz final : ParameterHost {
   explicit Fuzz(uint64_t seed) : random_{seed * 0x9e3779b97f4a7c15} {
     const Engine::Options options{.total_pages = 200,
                                   .device_pages = 300,
-                                  .backing = NewDevice(seed % 3)};
+                                  .backing = NewDevice(seed % 8)};
     engine_ = std::make_unique<Engine>(options);
   }
   // In a child that went on in its parent's place the parent waits.
@@ -141,13 +141,15 @@ class Fuzz final : ParameterHost {
 
   // Memory; a log over files; a log over a storage that fails in every way.
   Device* NewDevice(uint64_t which) {
-    if (which == 0) return nullptr;
-    if (which == 1) {
+    if (which > 2) return nullptr;
+    if (which == 0) {
       const char* folder = getenv("TMPDIR");
       return NewFileDevice(folder != nullptr ? folder : "/tmp", 300).value();
     }
     storage_ = std::make_unique<FaultyStorage>(300 / kExtentPages);
-    return NewSegmentLog(storage_.get(), Protection::kEncrypted).value();
+    return NewSegmentLog(storage_.get(), which == 1 ? Protection::kEncrypted
+                                                    : Protection::kChecksummed)
+        .value();
   }
 
   uint64_t Pick(uint64_t below) { return random_() % below; }
@@ -196,7 +198,7 @@ class Fuzz final : ParameterHost {
                             : zswap.ShrinkUnderPressure());
         return;
       case kRecompress:
-        (void)zswap.Recompress(1 + Pick(24));
+        (void)zswap.Recompress(1 + Pick(16));
         return;
       case kCompact:
         (void)zswap.Compact();
@@ -440,12 +442,13 @@ struct Goal {
   }
 };
 
-void Print(const ZswapStats& s) {
+void Print(const ZswapStats& s, uint64_t steps) {
   const auto n = [](uint64_t v) { return static_cast<unsigned long long>(v); };
   printf(
-      "  out %llu in %llu wb %llu device_in %llu recompressed %llu poor %llu "
+      "  %llu: out %llu in %llu wb %llu device_in %llu recompressed %llu poor "
+      "%llu "
       "migrated %llu switches %llu read_fail %llu exceeded %llu\n",
-      n(s.zswpout), n(s.zswpin), n(s.zswpwb), n(s.device_in),
+      n(steps), n(s.zswpout), n(s.zswpin), n(s.zswpwb), n(s.device_in),
       n(s.recompressed_pages), n(s.recompress_poor), n(s.migrated_pages),
       n(s.pool_switches), n(s.device_read_fail), n(s.pool_limit_exceeded));
   fflush(stdout);
@@ -461,7 +464,7 @@ void Run(uint64_t seed, const Goal& goal) {
       ++steps;
     }
     fuzz.Check();
-    if (round % 16 == 0) Print(fuzz.Stats());
+    if (round % 4 == 0) Print(fuzz.Stats(), steps);
   }
   printf("zswap_fuzz: %llu steps:", static_cast<unsigned long long>(steps));
   for (unsigned i = 0; i < kOperations; ++i) {
