@@ -11,6 +11,8 @@ if(NOT UZSWAP_SANITIZE)
   add_executable(zpools ${ZPOOLS} src/cli/class_table.cc)
   target_link_libraries(zpools PRIVATE uzswap_engine uzswap_builtin_compressors
     ${LZ4_STATIC} ${ZSTD_STATIC} ${DEFLATE_STATIC} ${CMAKE_DL_LIBS})
+  add_executable(chunks bench/chunks.cc)
+  target_link_libraries(chunks PRIVATE ${LZ4_STATIC} ${ZSTD_STATIC})
   find_package(benchmark)
   file(GLOB_RECURSE BENCH_SOURCES CONFIGURE_DEPENDS src/*_bench.cc)
   if(benchmark_FOUND)

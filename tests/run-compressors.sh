@@ -27,6 +27,20 @@ for name in $names; do
   rm -f "$work/json"
 done
 
+# The dense tier, without a backing store, where it must make the room.
+expect_exit 0 run_as_user "$uzswap" run --memory 20M --backing none \
+  --recompressor zstd:1 --stats-json "$work/json" -- \
+  /usr/bin/python3 -c "$program" >"$work/out"
+[ "$(cat "$work/out")" = "$want" ] || fail "recompressed: wrong result"
+grep -qE '^  dense tier +[0-9,]+ pages compressed again' "$work/stderr" ||
+  fail "no dense tier: $(cat "$work/stderr")"
+[ "$(json "$work/json" "['totals']['recompressed_pages']")" -gt 0 ] ||
+  fail "nothing was recompressed"
+expect_error 125 "--recompressor 'lzma9' is not known; choose one of: .*lz4" \
+  "$uzswap" run -m 64M --recompressor lzma9 true
+expect_error 125 'recompressor "zstd:99".*does not have that level' \
+  "$uzswap" run -m 64M --recompressor zstd:99 true
+
 # A tree of our own with plug-ins that are none.
 mkdir -p "$work/tree/plugins"
 cp "$uzswap" "$build/libuzswap-preload.so" "$work/tree"

@@ -93,6 +93,16 @@ for compressor in zstd lz4 zstd:1 zstd:9 copy lz4; do
   expect_value compressor $compressor
 done
 
+# A dense tier, of one kind and another, and none again.
+expect_value recompressor none
+for recompressor in zstd zstd:9 lz4 deflate none; do
+  set_ --wait 10 $run recompressor=$recompressor
+  expect_value recompressor $recompressor
+done
+expect_error 125 'recompressor=lz5 was refused by python3 .*it has .*lz4' \
+  run_as_user "$uzswap" set $run recompressor=lz5
+expect_value recompressor none
+
 touch "$work/stop"
 code=0
 wait $run || code=$?

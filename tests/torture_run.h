@@ -125,6 +125,7 @@ class Run final : public ParameterHost {
 
   Status SwitchPool(const CompressorChoice& compressor,
                     const char* zpool) override;
+  Status SetRecompressor(const CompressorChoice* compressor) override;
   void Changed() override { zswap_->ParametersChanged(); }
 
  private:

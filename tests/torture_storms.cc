@@ -93,6 +93,14 @@ Status Run::SwitchPool(const CompressorChoice& compressor, const char* zpool) {
   return s;
 }
 
+Status Run::SetRecompressor(const CompressorChoice* compressor) {
+  if (compressor == nullptr) return zswap_->SetRecompressor(nullptr, 0);
+  const Result<const uzswap_compressor*> plugin =
+      registry::Find(compressor->name.text, nullptr);
+  if (!plugin.ok()) return plugin.status();
+  return zswap_->SetRecompressor(plugin.value(), compressor->level);
+}
+
 // By name, as a user does, with what must be refused in between.
 void Run::Switcher(Random random) {
   while (!Stopped()) {
@@ -124,6 +132,13 @@ void Run::TrySwitch(Random& random) {
     if (s.error() != wrong.error && s.error() != ENOMEM &&
         s.error() != ENOSPC) {
       Fail("%s = '%s': error %d", wrong.name, wrong.value, s.error());
+    }
+  } else if (random.Below(4) == 0) {
+    const std::string text =
+        random.Below(3) == 0 ? "none" : Text(PickCompressor(random));
+    const Status s = parameters.Set("recompressor", text.c_str(), this);
+    if (!s.ok() && s.error() != ENOMEM && s.error() != ENOSPC) {
+      Fail("recompressor = %s: error %d", text.c_str(), s.error());
     }
   } else if (random.Below(8) == 0) {
     const char* zpool =
@@ -237,6 +252,7 @@ void Run::Presser(Random random) {
       const Gate::Pass pass(gate_);
       const WatchdogScope watched("Shrink, Compact, Stats");
       (void)zswap_->Shrink(random.Below(40));
+      (void)zswap_->Recompress(random.Below(40));
       (void)zswap_->Compact();
       zswap_->Tend();
       const ZswapStats stats = zswap_->Stats();

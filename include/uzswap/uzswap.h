@@ -49,6 +49,10 @@ enum uzswap_direct {
 
 #define UZSWAP_FOR_EVER (~0u)
 
+/* As max_pool_percent: begin with the default and follow what refaults cost,
+ * between 20 and 80, until the parameter is set. As 0 without `backing`. */
+#define UZSWAP_POOL_PERCENT_AUTO 256
+
 struct uzswap_config {
   size_t struct_size;        /* sizeof (struct uzswap_config) */
   uint64_t memory_limit;     /* bytes of RssAnon + RssShmem, all included */
@@ -56,7 +60,7 @@ struct uzswap_config {
   int compressor_level;      /* 0: the compressor's default */
   const char* zpool;         /* "zsmalloc" (NULL) or "zsmalloc:16"
                                 (chain, 4 to 64), "zbud", "z3fold" */
-  unsigned max_pool_percent; /* of memory_limit; 0: default */
+  unsigned max_pool_percent; /* of memory_limit; 0: default; or _AUTO */
   unsigned accept_threshold_percent; /* of the pool's maximum; 0: 90 */
   const char* backing;    /* directory, file or block device; an NBD export:
                              nbd+unix:///EXPORT?socket=/PATH or
@@ -82,6 +86,8 @@ struct uzswap_config {
   const char* backing_leases;
   unsigned backing_timeout; /* seconds that a lost NBD server is waited for; 0:
                                30; UZSWAP_FOR_EVER */
+  const char* recompressor; /* "zstd", "zstd:9"...: compresses again what stays
+                               cold; NULL or "none": nothing does */
 };
 
 /* Names and meaning: src/zswap/counters.def and src/pager/counters.def. */
@@ -145,6 +151,23 @@ struct uzswap_stats {
   uint64_t device_read_bytes;
   uint64_t device_alignment; /* of what is read and written; above 1: past the
                                 page cache */
+  /* The dense tier, part of what is above: now, and totals. */
+  uint64_t dense_pages;        /* compressed by the recompressor */
+  uint64_t dense_bytes;        /* what they sum up to, in compressed_bytes */
+  uint64_t dense_pool_bytes;   /* frames they are in, in pool_bytes */
+  uint64_t recompressed_pages; /* moved there */
+  uint64_t recompress_poor;    /* tried, and would not get smaller */
+  uint64_t pool_percent;   /* the pool's share now: max_pool_percent, or what
+                              the costs of refaults have made of it */
+  uint64_t pool_load_ns;   /* time in loads from the pool */
+  uint64_t device_load_ns; /* and from the backing store */
+  /* Stored pages now, by the time since they were stored or last used. */
+  uint64_t age_1s_pages;    /* less than a second */
+  uint64_t age_10s_pages;   /* 1 to 10 seconds */
+  uint64_t age_1m_pages;    /* 10 to 60 seconds */
+  uint64_t age_10m_pages;   /* 1 to 10 minutes */
+  uint64_t age_1h_pages;    /* 10 to 60 minutes */
+  uint64_t age_older_pages; /* an hour or more */
 };
 
 /* Opens the one instance of this process. It installs no signal handler and
@@ -234,15 +257,18 @@ UZSWAP_API void uzswap_get_stats(struct uzswap_stats* stats);
 
 /* The parameters that can be changed while the instance is open, with the
  * kernel's names, forms and errors (docs/design.md, "Parameters"). A compressor
- * may carry a level ("zstd:9"), zsmalloc a chain ("zsmalloc:16"). */
+ * or recompressor may carry a level ("zstd:9"), zsmalloc a chain
+ * ("zsmalloc:16"). recompressor, which compresses again what stays cold, may be
+ * "none" (zram's recomp_algorithm; zswap has none). */
 #define UZSWAP_PARAMETER_LIST(X) \
   X(compressor)                  \
   X(zpool)                       \
   X(max_pool_percent)            \
   X(accept_threshold_percent)    \
   X(enabled)                     \
-  X(shrinker_enabled)
-#define UZSWAP_PARAMETERS 6
+  X(shrinker_enabled)            \
+  X(recompressor)
+#define UZSWAP_PARAMETERS 7
 #define UZSWAP_PARAMETER_BYTES 64 /* of a value, terminated */
 
 /* Before uzswap_open the value is only recorded, and used by uzswap_open where
@@ -277,7 +303,8 @@ UZSWAP_API void uzswap_forbid_threads(void);
  * terminated; what does not fit is left out. Complete once uzswap_open has
  * succeeded. */
 UZSWAP_API void uzswap_list_compressors(char* names, size_t bytes);
-/* 1: a compressor of this name (NULL: the default) needs no plug-in. */
+/* 1: a compressor of this name (NULL: the default; with a level: "zstd:9")
+ * needs no plug-in. */
 UZSWAP_API int uzswap_is_built_in(const char* name);
 
 /* A size class of the zpool, with the columns of the kernel's debugfs table

@@ -52,7 +52,8 @@ Status CheckConfig(const uzswap_config& config, const Why& why) {
          << ": set it to sizeof (struct uzswap_config)";
     return why.Say(EINVAL, line);
   }
-  if (config.max_pool_percent > 100) {
+  if (config.max_pool_percent > 100 &&
+      config.max_pool_percent != UZSWAP_POOL_PERCENT_AUTO) {
     line << "max_pool_percent is " << config.max_pool_percent
          << ": give 1 to 100, or 0 for the default";
     return why.Say(EINVAL, line);
@@ -178,6 +179,7 @@ Result<Zswap*> CreateOrFallBack(const ZswapConfig& wanted, const Why& why) {
 
 Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
                  const Why& why, Instance* opened) {
+  const bool balanced = config.max_pool_percent == UZSWAP_POOL_PERCENT_AUTO;
   const unsigned percent =
       opened->device != nullptr ? kPoolPercent : kPoolPercentAlone;
   const ZswapConfig zswap{
@@ -187,11 +189,13 @@ Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
       .zpool = config.zpool == nullptr ? "zsmalloc" : config.zpool,
       .device = opened->device,
       .total_pages = config.memory_limit / kPageSize,
-      .max_pool_percent =
-          config.max_pool_percent == 0 ? percent : config.max_pool_percent,
+      .max_pool_percent = config.max_pool_percent == 0 || balanced
+                              ? percent
+                              : config.max_pool_percent,
       .accept_threshold_percent = config.accept_threshold_percent == 0
                                       ? kAcceptPercent
-                                      : config.accept_threshold_percent};
+                                      : config.accept_threshold_percent,
+      .balance_tiers = balanced};
   const Result<Zswap*> created = CreateOrFallBack(zswap, why);
   if (created.ok()) {
     opened->zswap = created.value();
@@ -208,6 +212,26 @@ Status OpenZswap(const uzswap_config& config, const uzswap_compressor* plugin,
        << created.error()
        << (created.error() == EINVAL ? "; try level 0, the default" : "");
   return why.Say(created.error(), line);
+}
+
+Status OpenRecompressor(const uzswap_config& config, const Why& why,
+                        Instance* opened) {
+  const Status s = SetConfiguredRecompressor(config, opened);
+  if (s.ok()) return kOk;
+  Line line;
+  line << "recompressor \"" << config.recompressor << "\": ";
+  if (s.error() == ENOENT) {
+    line << "there is none of that name; known are";
+    for (unsigned i = 0; registry::At(i) != nullptr; ++i) {
+      line << " " << registry::At(i)->name;
+    }
+    line << ", and none";
+  } else if (s.error() == EINVAL || s.error() == ERANGE) {
+    line << "it does not have that level; leave it out, or give another";
+  } else {
+    line << "cannot be set up: error " << s.error() << "; try another one";
+  }
+  return why.Say(s.error(), line);
 }
 
 Status CheckLimit(const uzswap_config& config, const Why& why,
@@ -242,6 +266,7 @@ Status Assemble(const uzswap_config& config, const Why& why, Instance* opened) {
   UZSWAP_RETURN_IF_ERROR(CheckLimit(config, why, opened));
   if (config.plugin_dir != nullptr) registry::LoadAll(config.plugin_dir);
   registry::Seal();
+  UZSWAP_RETURN_IF_ERROR(OpenRecompressor(config, why, opened));
   TakeRecordedParameters(config, opened);
   opened->pager.SetIdle(config.idle_seconds, config.promotion_rate);
   opened->pager.Start(config.memory_limit / kPageSize, config.tree,

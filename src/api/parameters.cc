@@ -32,6 +32,15 @@ class Host final : public ParameterHost {
     return instance_->zswap->SwitchPool(*plugin.value(), compressor.level,
                                         zpool);
   }
+  Status SetRecompressor(const CompressorChoice* compressor) override {
+    if (compressor == nullptr) {
+      return instance_->zswap->SetRecompressor(nullptr, 0);
+    }
+    const Result<const uzswap_compressor*> plugin =
+        registry::Find(compressor->name.text, nullptr);
+    UZSWAP_RETURN_IF_ERROR(plugin.status());
+    return instance_->zswap->SetRecompressor(plugin.value(), compressor->level);
+  }
   void Changed() override { instance_->zswap->ParametersChanged(); }
 
  private:
@@ -45,6 +54,7 @@ bool IsGiven(const uzswap_config& config, const char* name) {
            memcmp(name, other, strlen(name)) == 0;
   };
   return (is("compressor") && config.compressor != nullptr) ||
+         (is("recompressor") && config.recompressor != nullptr) ||
          (is("zpool") && config.zpool != nullptr) ||
          (is("max_pool_percent") && config.max_pool_percent != 0) ||
          (is("accept_threshold_percent") &&
@@ -68,6 +78,14 @@ void TakeRecordedParameters(const uzswap_config& config, Instance* opened) {
          << "\": error " << s.error() << "; the default is used";
     Log(line);
   }
+}
+
+Status SetConfiguredRecompressor(const uzswap_config& config,
+                                 Instance* opened) {
+  if (config.recompressor == nullptr) return kOk;
+  Host host(opened);
+  return opened->zswap->parameters().Set("recompressor", config.recompressor,
+                                         &host);
 }
 
 void NoteOpenFailed() { recorded.state.store(InitState::kFailed); }
@@ -118,7 +136,13 @@ int uzswap_get_parameter(const char* name, char* value, size_t bytes) {
 
 int uzswap_is_built_in(const char* name) {
   uzswap::registry::RegisterBuiltins();
-  return name == nullptr || uzswap::registry::Find(name, nullptr).ok() ? 1 : 0;
+  if (name == nullptr) return 1;
+  uzswap::ParameterText text;
+  for (size_t i = 0; name[i] != '\0' && name[i] != ':'; ++i) {
+    if (i + 1 == sizeof(text.text)) return 0;
+    text.text[i] = name[i];
+  }
+  return uzswap::registry::Find(text.text, nullptr).ok() ? 1 : 0;
 }
 
 void uzswap_list_compressors(char* names, size_t bytes) {

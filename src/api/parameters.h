@@ -14,6 +14,9 @@ namespace uzswap {
 // default. A value that cannot be had is reported, and the default stays (as
 // the kernel falls back when it starts).
 void TakeRecordedParameters(const uzswap_config& config, Instance* opened);
+// The one that `config` names. Errors as those of the parameter. REQUIRES: the
+// plug-ins are loaded.
+Status SetConfiguredRecompressor(const uzswap_config& config, Instance* opened);
 // uzswap_open failed; until one succeeds there is no engine to set up.
 void NoteOpenFailed();
 

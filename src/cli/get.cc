@@ -82,20 +82,35 @@ std::string Hundredths(uint64_t value) {
          " %";
 }
 
+using AgeFields = const char* [6];
+constexpr AgeFields kResidentAges = {
+    "resident_pages_1s",    "resident_pages_10s", "resident_pages_1min",
+    "resident_pages_10min", "resident_pages_1h",  "resident_pages_older"};
+constexpr AgeFields kStoredAges = {"age_1s_pages",    "age_10s_pages",
+                                   "age_1m_pages",    "age_10m_pages",
+                                   "age_1h_pages",    "age_older_pages"};
+
 // "< 1 s 4.0 MiB, < 10 s 12 MiB, older 1.0 GiB", without those that are empty.
-std::string Ages(const Json& process) {
-  constexpr const char* kNames[][2] = {
-      {"< 1 s", "resident_pages_1s"},     {"< 10 s", "resident_pages_10s"},
-      {"< 1 min", "resident_pages_1min"}, {"< 10 min", "resident_pages_10min"},
-      {"< 1 h", "resident_pages_1h"},     {"older", "resident_pages_older"}};
+std::string Ages(const Json& process, const AgeFields& fields) {
+  constexpr AgeFields kNames = {"< 1 s",    "< 10 s", "< 1 min",
+                                "< 10 min", "< 1 h",  "older"};
   std::string text;
-  for (const auto& [name, field] : kNames) {
-    const uint64_t pages = Stat(process, field);
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    const uint64_t pages = Stat(process, fields[i]);
     if (pages == 0) continue;
-    text += (text.empty() ? "" : ", ") + std::string(name) + " " +
+    text += (text.empty() ? "" : ", ") + std::string(kNames[i]) + " " +
             FormatSize(pages * 4096);
   }
   return text.empty() ? "nothing" : text;
+}
+
+// "12.3 MiB hold 5,678 pages; 9,012 recompressed, 345 would not get smaller"
+std::string Dense(const Json& process) {
+  return FormatSize(Stat(process, "dense_pool_bytes")) + " of the pool hold " +
+         FormatCount(Stat(process, "dense_pages")) + " pages; " +
+         FormatCount(Stat(process, "recompressed_pages")) + " recompressed, " +
+         FormatCount(Stat(process, "recompress_poor")) +
+         " would not get smaller";
 }
 
 std::string Process(const Json& process) {
@@ -105,11 +120,18 @@ std::string Process(const Json& process) {
   text += Line("in memory", FormatSize(Stat(process, "resident_bytes")) +
                                 "; may have " +
                                 FormatSize(Stat(process, "memory_granted")));
-  text += Line("  by last use", Ages(process));
+  text += Line("  by last use", Ages(process, kResidentAges));
   text += Line("stalled in faults",
                Hundredths(Stat(process, "stall_avg10")) + " of 10 s, " +
                    Hundredths(Stat(process, "stall_avg60")) + " of 60 s");
   text += Line("pool", Pool(process));
+  if (Stat(process, "stored_pages") > 0) {
+    text += Line("  by age", Ages(process, kStoredAges));
+  }
+  if (Stat(process, "recompressed_pages") + Stat(process, "recompress_poor") >
+      0) {
+    text += Line("dense tier", Dense(process));
+  }
   // More than one: after a switch, until the old ones are empty.
   if (Stat(process, "pool_switches") > 0) {
     text += Line("pools", FormatCount(Stat(process, "pools")) + " alive; " +

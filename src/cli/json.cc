@@ -66,8 +66,12 @@ Json SettingsJson(const Options& options) {
           {"process_memory", options.process_memory},
           {"on_full", options.on_full},
           {"compressor", options.compressor},
+          {"recompressor", options.recompressor},
           {"zpool", options.zpool},
-          {"max_pool_percent", options.max_pool_percent},
+          {"max_pool_percent",
+           options.max_pool_percent == UZSWAP_POOL_PERCENT_AUTO
+               ? Json("auto")
+               : Json(options.max_pool_percent)},
           {"accept_threshold_percent", options.accept_threshold_percent},
           {"backing", options.backing.empty() ? "none" : options.backing},
           {"backing_size", options.backing_size},

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/options.h"
 
+#include <uzswap/uzswap.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <initializer_list>
@@ -182,12 +184,17 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
       "the limit is exceeded\n(default), the program waits, or is killed");
   add("-c,--compressor", &texts->compressor, "UZSWAP_COMPRESSOR",
       "NAME: lz4 (default), zstd, deflate ...;\nsee `uzswap list`");
+  add("--recompressor", &texts->recompressor, "UZSWAP_RECOMPRESSOR",
+      "NAME[:LEVEL]|none: compresses again what stays\ncold; zstd for example "
+      "(none)");
   add("--zpool", &texts->zpool, "UZSWAP_ZPOOL",
       "NAME: allocator for compressed pages: zsmalloc\n(default, the densest; "
       "zsmalloc:4 to zsmalloc:64\nsets the longest chain of pages), z3fold or "
       "zbud");
   add("--max-pool-percent", &texts->max_pool_percent, "UZSWAP_MAX_POOL_PERCENT",
-      "N: most of the memory for compressed pages");
+      "N|auto: most of the memory for compressed pages;\nauto: as refaults "
+      "cost "
+      "(20 to 80)");
   add("--accept-threshold-percent", &texts->accept_threshold_percent,
       "UZSWAP_ACCEPT_THRESHOLD_PERCENT",
       "N: a full pool takes pages again below this\nshare of its maximum (90)");
@@ -260,8 +267,11 @@ Check CheckOptions(const OptionTexts& texts, Options* options) {
   if (Check c = CheckMemory(texts.memory, options)) return c;
   if (Check c = CheckLimits(texts, options)) return c;
   if (Check c = CheckZpool(texts.zpool)) return c;
-  if (Check c = CheckPercent("--max-pool-percent", texts.max_pool_percent,
-                             &options->max_pool_percent)) {
+  if (texts.max_pool_percent == "auto") {
+    options->max_pool_percent = UZSWAP_POOL_PERCENT_AUTO;
+  } else if (Check c =
+                 CheckPercent("--max-pool-percent", texts.max_pool_percent,
+                              &options->max_pool_percent)) {
     return c;
   }
   if (Check c = CheckPercent("--accept-threshold-percent",
@@ -278,6 +288,8 @@ Check CheckOptions(const OptionTexts& texts, Options* options) {
   if (Check c = CheckBackingTexts(texts, options)) return c;
   if (Check c = CheckIdle(texts, options)) return c;
   options->compressor = texts.compressor;
+  options->recompressor =
+      texts.recompressor.empty() ? "none" : texts.recompressor;
   options->zpool = texts.zpool;
   options->evict = texts.evict;
   options->syscalls = texts.syscalls;

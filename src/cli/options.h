@@ -29,6 +29,7 @@ struct OptionTexts {
   std::string process_memory;
   std::string on_full = "exceed";
   std::string compressor = "lz4";
+  std::string recompressor = "none";
   std::string zpool = "zsmalloc";
   std::string max_pool_percent;
   std::string accept_threshold_percent;
@@ -52,6 +53,7 @@ struct Options {
   uint64_t process_memory = 0;  // bytes, of each; 0: none
   uint32_t on_full = 0;         // enum uzswap_on_full
   std::string compressor;
+  std::string recompressor;  // "none": no dense tier
   std::string zpool;
   unsigned max_pool_percent = 0;          // 0: the engine's default
   unsigned accept_threshold_percent = 0;  // 0: the engine's default

@@ -201,18 +201,26 @@ Check CheckKernel() {
   return CheckLimit(RLIMIT_DATA, "-d");
 }
 
-Check CheckCompressor(const Layout& layout, const std::string& name) {
+Check CheckCompressor(const Layout& layout, const std::string& option,
+                      const std::string& name) {
   std::string names;
   for (const CompressorEntry& entry : ListCompressors(layout)) {
     if (entry.name == name) {
       if (!entry.problem) return {};
-      return Failure{"--compressor " + name + ": " + entry.origin + " " +
+      return Failure{option + " " + name + ": " + entry.origin + " " +
                      entry.problem->sentence};
     }
     names += (names.empty() ? "" : ", ") + entry.name;
   }
-  return Failure{"--compressor '" + name +
+  return Failure{option + " '" + name +
                  "' is not known; choose one of: " + names};
+}
+
+// The level is for the compressor to judge, when it is set up.
+Check CheckRecompressor(const Layout& layout, const std::string& choice) {
+  if (choice == "none") return {};
+  return CheckCompressor(layout, "--recompressor",
+                         choice.substr(0, choice.find(':')));
 }
 
 Check CheckBacking(Options* options) {

@@ -14,7 +14,10 @@ namespace uzswap::cli {
 // space is not limited. Names the cause: old kernel, seccomp filter, ulimit.
 Check CheckKernel();
 
-Check CheckCompressor(const Layout& layout, const std::string& name);
+Check CheckCompressor(const Layout& layout, const std::string& option,
+                      const std::string& name);
+// As CheckCompressor, of NAME[:LEVEL] or none.
+Check CheckRecompressor(const Layout& layout, const std::string& choice);
 
 // options->backing exists, can be written and has room. Chooses
 // options->backing_size if the user did not: 16 times the memory, at most what

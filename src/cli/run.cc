@@ -77,7 +77,10 @@ bool Parse(const std::vector<std::string>& arguments, Options* options,
 
 Check CheckSystem(const Layout& layout, Options* options) {
   if (Check c = CheckKernel()) return c;
-  if (Check c = CheckCompressor(layout, options->compressor)) return c;
+  if (Check c = CheckCompressor(layout, "--compressor", options->compressor)) {
+    return c;
+  }
+  if (Check c = CheckRecompressor(layout, options->recompressor)) return c;
   return CheckBacking(options);
 }
 
@@ -117,6 +120,7 @@ Job MakeJob(const Options& options, const Layout& layout,
     set(name, "");  // they are in the report
   }
   set("UZSWAP_COMPRESSOR", options.compressor);
+  set("UZSWAP_RECOMPRESSOR", options.recompressor);
   set("UZSWAP_ZPOOL", options.zpool);
   set("UZSWAP_MAX_POOL_PERCENT", std::to_string(options.max_pool_percent));
   set("UZSWAP_ACCEPT_THRESHOLD_PERCENT",

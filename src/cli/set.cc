@@ -45,8 +45,9 @@ std::string Compressors(const Json& reply, int pid) {
 std::string Explain(const Json& reply, const Json& process,
                     const std::string& name, int error) {
   const bool is_number = name.ends_with("_percent");
-  const bool is_name = name == "compressor" || name == "zpool";
-  if (error == ENOENT && name == "compressor") {
+  const bool is_name = name.ends_with("compressor") || name == "zpool";
+  const bool is_compressor = name == "compressor" || name == "recompressor";
+  if (error == ENOENT && is_compressor) {
     return "it has no such compressor; there are " +
            Compressors(reply, process["pid"]);
   }
@@ -59,7 +60,7 @@ std::string Explain(const Json& reply, const Json& process,
   if ((error == EINVAL || error == ERANGE) && is_number) {
     return "give a whole number from 0 to 100";
   }
-  if (error == EINVAL && name == "compressor") {
+  if (error == EINVAL && is_compressor) {
     return "the compressor does not have that level; leave ':LEVEL' out, or "
            "give another";
   }
@@ -70,7 +71,7 @@ std::string Explain(const Json& reply, const Json& process,
   }
   if (error == ENOMEM) return "there is no memory to set it up";
   if (error == ENODEV) return "it has no pool; set a compressor that works";
-  if (name == "compressor") {
+  if (is_compressor) {
     return std::string("it could not be set up: ") + std::strerror(error);
   }
   return std::strerror(error);

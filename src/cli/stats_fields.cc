@@ -77,6 +77,20 @@ constexpr StatsField kFields[] = {
     SUM(device_reads),
     SUM(device_read_bytes),
     ONE(device_alignment),
+    SUM(dense_pages),
+    SUM(dense_bytes),
+    SUM(dense_pool_bytes),
+    SUM(recompressed_pages),
+    SUM(recompress_poor),
+    ONE(pool_percent),
+    SUM(pool_load_ns),
+    SUM(device_load_ns),
+    SUM(age_1s_pages),
+    SUM(age_10s_pages),
+    SUM(age_1m_pages),
+    SUM(age_10m_pages),
+    SUM(age_1h_pages),
+    SUM(age_older_pages),
 };
 
 #undef SUM

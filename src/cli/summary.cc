@@ -134,6 +134,12 @@ void AddTraffic(const RunResult& run, const uzswap_stats& totals,
                  FormatSeconds(fault_seconds) + ", " +
                  Percent(std::min(stalled, run.seconds), run.seconds) +
                  " of the run time");
+  if (totals.recompressed_pages + totals.recompress_poor > 0) {
+    lines->Add("dense tier", FormatCount(totals.recompressed_pages) +
+                                 " pages compressed again, " +
+                                 FormatCount(totals.recompress_poor) +
+                                 " would not get smaller");
+  }
   lines->Add("disk", Disk(totals, run.options));
 }
 

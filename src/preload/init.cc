@@ -44,6 +44,16 @@ void Refuse(const Settings& settings, const char* why) {
   Log(line);
 }
 
+bool IsBuiltInOrNone(const char* recompressor) {
+  constexpr char kNone[] = "none";
+  if (recompressor == nullptr) return true;
+  if (strlen(recompressor) == sizeof(kNone) - 1 &&
+      memcmp(recompressor, kNone, sizeof(kNone)) == 0) {
+    return true;
+  }
+  return uzswap_is_built_in(recompressor) != 0;
+}
+
 void LogIfAny(const char* sentence) {
   if (*sentence == '\0') return;
   Line line;
@@ -61,7 +71,8 @@ void Start(int argc, char** argv, char** environment) {
   }
   // Loading code this early has its price (libc_start.h), so only on demand.
   if (!settings.all_plugins &&
-      uzswap_is_built_in(settings.config.compressor) != 0) {
+      uzswap_is_built_in(settings.config.compressor) != 0 &&
+      IsBuiltInOrNone(settings.config.recompressor)) {
     settings.config.plugin_dir = nullptr;
   }
   if (settings.config.plugin_dir != nullptr) {

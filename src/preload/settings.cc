@@ -55,6 +55,7 @@ bool ReadSettings(const char* const* environment, Settings* settings) {
   config.memory_limit = Number(environment, "UZSWAP_MEMORY");
   if (config.memory_limit == 0) return false;
   config.compressor = Find(environment, "UZSWAP_COMPRESSOR");
+  config.recompressor = Find(environment, "UZSWAP_RECOMPRESSOR");
   config.zpool = Find(environment, "UZSWAP_ZPOOL");
   config.max_pool_percent =
       static_cast<unsigned>(Number(environment, "UZSWAP_MAX_POOL_PERCENT"));

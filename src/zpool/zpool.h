@@ -61,6 +61,9 @@ class Zpool {
   // other call; holds a lock for the move of one object's zspage at a time.
   virtual PageCount Compact(unsigned objects) = 0;
 
+  // What an object of `bytes` bytes takes of a frame: its size class.
+  virtual ByteCount Footprint(ByteCount bytes) const { return bytes; }
+
   // Frames held now (exact at quiescence; includes free ones kept for reuse).
   virtual PageCount total_pages() const = 0;
   // Size classes, numbered by size, 0 the smallest; none if this zpool has no

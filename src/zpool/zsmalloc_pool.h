@@ -68,6 +68,11 @@ class ZsmallocPool final : public Zsmalloc {
 
   PageCount Compact(unsigned objects) override;
 
+  ByteCount Footprint(ByteCount bytes) const override {
+    return geometry_
+        .shape(geometry_.ClassOf(bytes + ZsmallocSizeClass::kTailBytes))
+        .size;
+  }
   PageCount total_pages() const override { return area_.frames(); }
   ByteCount metadata_bytes() const override {
     const auto* begin = reinterpret_cast<const std::byte*>(this);

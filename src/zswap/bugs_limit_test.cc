@@ -129,15 +129,16 @@ TEST_F(LimitBugs, B26_AFirstPassTakesNothingFresh) {
   for (uint64_t slot = 0; slot < 100; ++slot) add(slot);
   Lru::Victim victim;
   PageCount visits = 100;
-  EXPECT_FALSE(lru.Select(visits, victim));
+  EXPECT_FALSE(lru.Select(LruList::kYoung, visits, victim));
   EXPECT_EQ(visits, 0u);
   for (uint64_t slot = 1000; slot < 1200; ++slot) add(slot);
   visits = lru.size();
   for (uint64_t slot = 0; slot < 100; ++slot) {
-    ASSERT_TRUE(lru.Select(visits, victim));
+    ASSERT_TRUE(lru.Select(LruList::kYoung, visits, victim));
     EXPECT_EQ(victim.slot, Slot{slot});
   }
-  EXPECT_FALSE(lru.Select(visits, victim)) << "a fresh page went first";
+  EXPECT_FALSE(lru.Select(LruList::kYoung, visits, victim))
+      << "a fresh page went first";
   lru.CheckInvariants();
   slab.Release();
 }

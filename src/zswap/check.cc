@@ -14,6 +14,7 @@ void Zswap::Impl::CheckInvariants() {
   PageCount by_kind[5] = {};
   ByteCount compressed_bytes = 0;
   PageCount by_pool[PoolList::kMax] = {};
+  ByteCount bytes_by_pool[PoolList::kMax] = {};
   PageCount by_decoder[Decoders::kMax] = {};
   const uint64_t end = slab.end();
   for (uint64_t i = 1; i < end; ++i) {
@@ -23,7 +24,10 @@ void Zswap::Impl::CheckInvariants() {
     ++by_kind[static_cast<size_t>(entry.kind)];
     if (InPool(entry.kind)) ++by_pool[entry.pool];
     if (entry.NeedsDecoder()) ++by_decoder[entry.pool];
-    if (entry.kind == EntryKind::kCompressed) compressed_bytes += entry.length;
+    if (entry.kind == EntryKind::kCompressed) {
+      compressed_bytes += entry.length;
+      bytes_by_pool[entry.pool] += entry.length;
+    }
   }
   const auto count = [&](EntryKind kind) {
     return by_kind[static_cast<size_t>(kind)];
@@ -35,6 +39,7 @@ void Zswap::Impl::CheckInvariants() {
   CHECK(table.CheckInvariants() == entries);
   for (unsigned i = 0; i < PoolList::kMax; ++i) {
     CHECK(pools.References(static_cast<PoolIndex>(i)) == by_pool[i]);
+    CHECK(pools.Bytes(static_cast<PoolIndex>(i)) == bytes_by_pool[i]);
   }
   for (unsigned i = 0; i < Decoders::kMax; ++i) {
     // The pools' references come on top.
@@ -58,12 +63,12 @@ void Zswap::Impl::CheckInvariants() {
 
 void Zswap::Impl::CheckEntry(EntryIndex index, const Entry& entry) {
   if (entry.kind == EntryKind::kFree) {
-    CHECK(!entry.linked);
+    CHECK(entry.list == LruList::kNone);
     CHECK(entry.refs.load() == 0);
     return;
   }
   CHECK(entry.refs.load() == 1);
-  CHECK(entry.linked == InPool(entry.kind));
+  CHECK((entry.list != LruList::kNone) == InPool(entry.kind));
   CHECK(!InPool(entry.kind) || entry.pool < PoolList::kMax);
   CHECK(!entry.NeedsDecoder() || entry.pool < Decoders::kMax);
   if (entry.kind == EntryKind::kCompressed) {

@@ -8,6 +8,8 @@
 //   raw         a page that does not compress: 4096 bytes in the pool
 //               (the kernel's "incompressible")
 //   LRU         entries whose content is in the pool, coldest first
+//   dense tier  a second pool with a compressor that packs more, for what stays
+//               cold (recompress.cc)
 //   writeback   moves content from the pool to the device, coldest first, as
 //               it lies in the pool
 //   claim       the right to read the content of an entry that stays
@@ -25,6 +27,7 @@
 #include "base/page.h"
 #include "device/device.h"
 #include "zpool/zpool.h"
+#include "zswap/age.h"
 
 namespace uzswap {
 
@@ -44,6 +47,10 @@ enum class EntryKind : uint8_t {
 constexpr bool InPool(EntryKind kind) {
   return kind == EntryKind::kCompressed || kind == EntryKind::kRaw;
 }
+
+// Which list of the LRU: what was stored or used since, and what recompression
+// has looked at: it is in the dense tier or would not get smaller there.
+enum class LruList : uint8_t { kNone = 0, kYoung = 1, kOld = 2 };
 
 // Invariants of a published entry, when no call is in flight:
 //   table[slot] is this entry, and it is the only cell that is
@@ -71,7 +78,8 @@ struct Entry {
   // (decoders.h). It has a reference to it.
   uint8_t pool;
   std::atomic<uint8_t> refs;
-  bool linked;      // on the LRU
+  LruList list;               // where it is on the LRU
+  std::atomic<AgeStamp> age;  // of the last store, or load that kept it
   bool referenced;  // not seen by the LRU's hand yet: gets a second chance
 
   Slot slot_now() const { return Slot{slot.load(std::memory_order_relaxed)}; }

@@ -31,7 +31,7 @@ EntryIndex EntrySlab::Allocate() {
 void EntrySlab::Free(EntryIndex index) {
   ScopedLock lock(mutex_);
   Entry& entry = (*this)[index];
-  DCHECK(!entry.linked);
+  DCHECK(entry.list == LruList::kNone);
   entry.kind = EntryKind::kFree;
   entry.payload = 0;
   entry.length = 0;

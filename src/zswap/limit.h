@@ -29,6 +29,9 @@ class PoolLimit {
   void SetTotalPages(PageCount total_pages) {
     total_pages_.store(total_pages, std::memory_order_relaxed);
   }
+  unsigned max_pool_percent() const {
+    return max_pool_percent_.load(std::memory_order_relaxed);
+  }
   PageCount max() const {
     return total_pages_.load(std::memory_order_relaxed) *
            max_pool_percent_.load(std::memory_order_relaxed) / 100;

@@ -88,13 +88,21 @@ void Zswap::Impl::MigrateAll() {
   }
 }
 
+// What was in the dense tier stays in it, if there is one.
+PoolIndex Zswap::Impl::AcquireFor(PoolIndex left) {
+  const unsigned dense =
+      pools.WasDense(left) ? pools.AcquireDense(1) : PoolList::kNone;
+  return dense != PoolList::kNone ? static_cast<PoolIndex>(dense)
+                                  : pools.Acquire();
+}
+
 Zswap::Impl::Migrated Zswap::Impl::MigrateOne(EntryIndex index,
                                               MutablePage buffer) {
   Claimed from;
   if (!ClaimToMigrate(index, from)) return Migrated::kNotThere;
   bool moved = false;
   if (pools[from.pool].Load(from.handle, from.length, buffer).ok()) {
-    const PoolIndex to = pools.Acquire();
+    const PoolIndex to = AcquireFor(from.pool);
     const Pool::Stored stored = pools[to].Store(buffer);
     moved = stored.allocate_error == 0 && to != from.pool &&
             (stored.length < kPageSize || from.length == kPageSize) &&

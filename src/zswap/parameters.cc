@@ -126,12 +126,27 @@ Status ParseCompressor(const char* text, CompressorChoice* choice) {
   return name == bytes ? kOk : ParseLevel(text + name + 1, &choice->level);
 }
 
+// A name that long is nobody's; the level gives way.
+void FormatChoice(const CompressorChoice& choice, Line& line) {
+  line << choice.name.text;
+  if (choice.level == UZSWAP_COMPRESSOR_DEFAULT_LEVEL) return;
+  Line level;
+  level << ":" << choice.level;
+  if (line.size() + level.size() < ParameterText::kBytes) {
+    line << level.c_str();
+  }
+}
+
 void Format(Line& line, ParameterText* value) {
   const char* text = line.c_str();
   CHECK(Copy(text, line.size(), value));
 }
 
 }  // namespace
+
+bool CompressorChoice::operator==(const CompressorChoice& other) const {
+  return level == other.level && Same(name.text, other.name.text);
+}
 
 bool Parameters::Find(const char* name, Id* id) {
   if (name == nullptr) return false;
@@ -188,14 +203,16 @@ Status Parameters::SetLocked(Id id, const char* value, ParameterHost* host) {
   Status s;
   switch (id) {
     case Id::k_compressor:
+    case Id::k_recompressor:
     case Id::k_zpool:
       if (state.load() == InitState::kFailed) return Status::Error(ENODEV);
       if (!fits) {
         return Status::Error(state.load() == InitState::kSucceeded ? ENOENT
                                                                    : ENOSPC);
       }
-      return id == Id::k_zpool ? SetZpool(text.text, host)
-                               : SetCompressor(text.text, host);
+      if (id == Id::k_zpool) return SetZpool(text.text, host);
+      return id == Id::k_compressor ? SetCompressor(text.text, host)
+                                    : SetRecompressor(text.text, host);
     case Id::k_enabled:
       s = SetEnabled(text.text);
       break;
@@ -230,13 +247,26 @@ Status Parameters::SetCompressor(const char* value, ParameterHost* host) {
   CompressorChoice wanted;
   UZSWAP_RETURN_IF_ERROR(ParseCompressor(value, &wanted));
   if (state.load() == InitState::kSucceeded) {
-    const bool same = Same(wanted.name.text, compressor_.name.text) &&
-                      wanted.level == compressor_.level;
-    if (has_pool.load() && same) return kOk;
+    if (has_pool.load() && wanted == compressor_) return kOk;
     UZSWAP_RETURN_IF_ERROR(host->SwitchPool(wanted, zpool_.text));
     has_pool.store(true);
   }
   compressor_ = wanted;
+  return kOk;
+}
+
+Status Parameters::SetRecompressor(const char* value, ParameterHost* host) {
+  CompressorChoice wanted;
+  const bool none = *value == '\0' || Same(value, "none");
+  if (!none) {
+    UZSWAP_RETURN_IF_ERROR(ParseCompressor(value, &wanted));
+    if (wanted.name.text[0] == '\0') return Status::Error(EINVAL);
+  }
+  if (wanted == recompressor_) return kOk;
+  if (state.load() == InitState::kSucceeded) {
+    UZSWAP_RETURN_IF_ERROR(host->SetRecompressor(none ? nullptr : &wanted));
+  }
+  recompressor_ = wanted;
   return kOk;
 }
 
@@ -259,14 +289,15 @@ Status Parameters::Format(const char* name, ParameterText* value) {
   Line line;
   switch (id) {
     case Id::k_compressor:
-      line << compressor_.name.text;
-      if (compressor_.level != UZSWAP_COMPRESSOR_DEFAULT_LEVEL) {
-        line << ":" << compressor_.level;
+      FormatChoice(compressor_, line);
+      break;
+    case Id::k_recompressor:
+      if (recompressor_ == CompressorChoice{}) {
+        line << "none";
+      } else {
+        FormatChoice(recompressor_, line);
       }
-      // A name that long is nobody's; the level gives way.
-      if (line.size() < ParameterText::kBytes) break;
-      *value = compressor_.name;
-      return kOk;
+      break;
     case Id::k_zpool:
       *value = zpool_;
       return kOk;
@@ -298,6 +329,7 @@ void Parameters::CheckInvariants() {
   CHECK(accept_threshold_percent.load() <= 100);
   ScopedLock lock(mutex_);
   CHECK(compressor_.name.text[ParameterText::kBytes - 1] == '\0');
+  CHECK(recompressor_.name.text[ParameterText::kBytes - 1] == '\0');
   CHECK(zpool_.text[ParameterText::kBytes - 1] == '\0');
   CHECK(state.load() != InitState::kSucceeded || !has_pool.load() ||
         (compressor_.name.text[0] != '\0' && zpool_.text[0] != '\0'));

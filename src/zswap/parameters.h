@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The parameters of the engine that can be changed while it runs: those of
-// /sys/module/zswap/parameters, with the kernel's names, values and errors.
+// /sys/module/zswap/parameters, with the kernel's names, values and errors, and
+// recompressor ("none": no dense tier), with those of compressor.
 // What a write does depends on how far the engine is (InitState): before, it is
 // only recorded; afterwards it takes effect at once; when setting up failed,
 // what would need the engine is refused.
@@ -36,6 +37,7 @@ struct ParameterText {
 
 // "zstd" or "zstd:9".
 struct CompressorChoice {
+  bool operator==(const CompressorChoice& other) const;
   ParameterText name;
   int level = UZSWAP_COMPRESSOR_DEFAULT_LEVEL;
 };
@@ -48,6 +50,9 @@ class ParameterHost {
   // error nothing changed.
   virtual Status SwitchPool(const CompressorChoice& compressor,
                             const char* zpool) = 0;
+  // What stays cold is compressed again by this one; nullptr: by none. As
+  // SwitchPool.
+  virtual Status SetRecompressor(const CompressorChoice* compressor) = 0;
   // One of the atomics has another value.
   virtual void Changed() = 0;
 
@@ -104,12 +109,15 @@ class Parameters {
   Status SetEnabled(const char* value) UZSWAP_REQUIRES(mutex_);
   Status SetCompressor(const char* value, ParameterHost* host)
       UZSWAP_REQUIRES(mutex_);
+  Status SetRecompressor(const char* value, ParameterHost* host)
+      UZSWAP_REQUIRES(mutex_);
   Status SetZpool(const char* value, ParameterHost* host)
       UZSWAP_REQUIRES(mutex_);
 
   static constinit LockClass lock_class_;
   Mutex mutex_{lock_class_};
   CompressorChoice compressor_ UZSWAP_GUARDED_BY(mutex_) = {{"lz4"}};
+  CompressorChoice recompressor_ UZSWAP_GUARDED_BY(mutex_) = {};  // "": none
   ParameterText zpool_ UZSWAP_GUARDED_BY(mutex_) = {"zsmalloc"};
   std::atomic<uint32_t> was_set_{0};  // bit: Id
 };

@@ -30,10 +30,22 @@ class FakeHost final : public ParameterHost {
     level = compressor.level;
     return kOk;
   }
+  Status SetRecompressor(const CompressorChoice* compressor) override {
+    ++recompressors;
+    const std::string name = compressor == nullptr ? "" : compressor->name.text;
+    if (name != "" && name != "zstd") return Status::Error(ENOENT);
+    if (compressor != nullptr && compressor->level > 22) {
+      return Status::Error(EINVAL);
+    }
+    recompressor = name;
+    return kOk;
+  }
   void Changed() override { ++changes; }
 
   int switches = 0;
   int changes = 0;
+  int recompressors = 0;
+  std::string recompressor = "never set";
   int error = 0;
   std::string current = "none";
   int level = 0;
@@ -275,6 +287,32 @@ TEST(PoolLimit, PercentagesCanChangeWhileItIsFull) {
   limit.SetPercent(10, 0);
   EXPECT_EQ(limit.Check(1), Verdict::kStillFull);
   EXPECT_EQ(limit.Check(0), Verdict::kAccept);
+}
+
+TEST_F(ParametersTest, TheRecompressorIsNoneOrACompressorWithALevel) {
+  EXPECT_EQ(Get("recompressor"), "none");
+  EXPECT_EQ(Set("recompressor", "zstd:9"), 0);  // only recorded
+  EXPECT_EQ(host.recompressors, 0);
+  EXPECT_EQ(Get("recompressor"), "zstd:9");
+  EXPECT_EQ(Set("recompressor", " \n"), 0);
+  EXPECT_EQ(Get("recompressor"), "none");
+  Start();
+  EXPECT_EQ(Set("recompressor", "none"), 0);  // it is that already
+  EXPECT_EQ(host.recompressors, 0);
+  EXPECT_EQ(Set("recompressor", "zstd"), 0);
+  EXPECT_EQ(host.recompressor, "zstd");
+  EXPECT_EQ(Set("recompressor", "lz5"), ENOENT);
+  EXPECT_EQ(Set("recompressor", "zstd:23"), EINVAL);
+  EXPECT_EQ(Set("recompressor", "zstd:x"), EINVAL);
+  EXPECT_EQ(Set("recompressor", ":3"), EINVAL);
+  EXPECT_EQ(Set("recompressor", std::string(64, 'x')), ENOENT);
+  EXPECT_EQ(Get("recompressor"), "zstd");
+  EXPECT_EQ(Set("recompressor", ""), 0);
+  EXPECT_EQ(host.recompressor, "");
+  EXPECT_EQ(Get("recompressor"), "none");
+  parameters.state = InitState::kFailed;
+  EXPECT_EQ(Set("recompressor", "zstd"), ENODEV);
+  parameters.state = InitState::kSucceeded;
 }
 
 }  // namespace

@@ -41,27 +41,54 @@ void Pool::Destroy() {
   compressor_ = nullptr;
 }
 
-void Pool::StoreGroup(std::span<const std::byte* const> pages, Stored* stored) {
-  {
-    AcompContext& context = compressor_->Lock();
-    Batch batch(AcompOp::kCompress,
-                {&compressor_->plugin(), context.workspace});
-    for (unsigned i = 0; i < pages.size(); ++i) {
-      batch.Add(ConstPage(pages[i], kPageSize),
-                {context.buffers[i], kPageSize});
-    }
-    acomp_.Run(batch);
-    for (unsigned i = 0; i < pages.size(); ++i) {
-      stored[i] = {};
-      stored[i].compress_error = batch.error(i);
-      if (batch.error(i) == 0) Keep(batch.result(i), stored[i]);
-    }
-    compressor_->Unlock(context);
+template <typename F>
+void Pool::CompressGroup(std::span<const std::byte* const> pages,
+                         Stored* stored, F keep) {
+  AcompContext& context = compressor_->Lock();
+  Batch batch(AcompOp::kCompress, {&compressor_->plugin(), context.workspace});
+  for (unsigned i = 0; i < pages.size(); ++i) {
+    batch.Add(ConstPage(pages[i], kPageSize), {context.buffers[i], kPageSize});
   }
+  acomp_.Run(batch);
+  for (unsigned i = 0; i < pages.size(); ++i) {
+    stored[i] = {};
+    stored[i].compress_error = batch.error(i);
+    if (batch.error(i) == 0) keep(i, batch.result(i));
+  }
+  compressor_->Unlock(context);
+}
+
+void Pool::StoreGroup(std::span<const std::byte* const> pages, Stored* stored) {
+  CompressGroup(pages, stored,
+                [&](unsigned i, std::span<const std::byte> bytes) {
+                  Keep(bytes, stored[i]);
+                });
   // Kept all the same: it keeps its turn in the LRU and is not tried again.
   for (unsigned i = 0; i < pages.size(); ++i) {
     if (stored[i].compress_error != 0) Keep({pages[i], kPageSize}, stored[i]);
   }
+}
+
+void Pool::StoreSmaller(std::span<const std::byte* const> pages,
+                        const ByteCount* before, Stored* stored) {
+  CompressGroup(pages, stored,
+                [&](unsigned i, std::span<const std::byte> bytes) {
+                  if (Pays(before[i], bytes.size())) {
+                    Keep(bytes, stored[i]);
+                  } else {
+                    stored[i].allocate_error = ENOSPC;
+                  }
+                });
+  for (unsigned i = 0; i < pages.size(); ++i) {
+    if (stored[i].compress_error != 0) stored[i].allocate_error = ENOSPC;
+  }
+}
+
+// A smaller size class (as zram demands), and by an eighth at least: what is
+// gained less is paid for by each load, which takes longer.
+bool Pool::Pays(ByteCount before, ByteCount after) const {
+  const ByteCount old_size = zpool_->Footprint(before);
+  return zpool_->Footprint(after) + old_size / 8 <= old_size;
 }
 
 void Pool::Keep(std::span<const std::byte> bytes, Stored& stored) {

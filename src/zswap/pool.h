@@ -36,6 +36,11 @@ class Pool {
   // some bytes that Load may refuse, and nothing worse.
   // Each on its own. REQUIRES: at most kMaxBatch pages.
   void StoreGroup(std::span<const std::byte* const> pages, Stored* stored);
+  // As StoreGroup, but a page is kept only if it becomes smaller than in a pool
+  // with the same zpool where it has `before` bytes, by so much that it pays;
+  // else its allocate_error is ENOSPC.
+  void StoreSmaller(std::span<const std::byte* const> pages,
+                    const ByteCount* before, Stored* stored);
   Stored Store(ConstPage page) {
     Stored stored;
     const std::byte* const data = page.data();
@@ -82,6 +87,11 @@ class Pool {
 
  private:
   void Keep(std::span<const std::byte> bytes, Stored& stored);
+  bool Pays(ByteCount before, ByteCount after) const;
+  // keep(i, bytes) for each page that was compressed, its context locked.
+  template <typename F>
+  void CompressGroup(std::span<const std::byte* const> pages, Stored* stored,
+                     F keep);
 
   PoolKind kind_;
   Acomp acomp_;  // without a device it needs no end

@@ -10,6 +10,16 @@ constinit LockClass PoolList::switch_class_{"pool switch"};
 constinit LockClass PoolList::reaper_class_{"pool reaper"};
 constinit LockClass PoolList::reap_class_{"pool reaping"};
 
+namespace {
+
+bool IsAlive(PoolList::State state) {
+  return state == PoolList::State::kCurrent ||
+         state == PoolList::State::kDense ||
+         state == PoolList::State::kDraining;
+}
+
+}  // namespace
+
 Status PoolList::Init(const PoolKind& kind) {
   reaper_.run = Reap;
   reaper_.lock_class = &reaper_class_;
@@ -53,55 +63,132 @@ void PoolList::TakeDown(Slot& slot) {
 
 // ---- switching
 
+// ENOSPC: perhaps most are empty and wait for the worker, which is slower than
+// somebody who does nothing but switch. We may sleep as well as it may.
+template <typename F>
+Status PoolList::Retried(F change) {
+  Status s = change();
+  if (s.error() == ENOSPC) {
+    DestroyEmpty();
+    s = change();
+  }
+  // Those that were left may be empty already.
+  if (s.ok() && AnyDraining()) (void)worker_.Queue(reaper_);
+  return s;
+}
+
 Status PoolList::Switch(const PoolKind& wanted) {
   PoolKind kind = wanted;
   const Result<const char*> zpool = FindZpool(wanted.zpool);
   UZSWAP_RETURN_IF_ERROR(zpool.status());
   kind.zpool = zpool.value();  // so that the same pool is found again
-  const Status s = TrySwitch(kind);
-  if (s.error() != ENOSPC) return s;
-  // Perhaps most are empty and wait for the worker, which is slower than
-  // somebody who does nothing but switch. We may sleep as well as it may.
-  DestroyEmpty();
-  return TrySwitch(kind);
+  return Retried([&] {
+    ScopedLock switching(switch_mutex_);
+    return Change({kind, wanted_dense_, wanted_level_});
+  });
 }
 
-Status PoolList::TrySwitch(const PoolKind& kind) {
-  ScopedLock switching(switch_mutex_);
+Status PoolList::SetDense(const uzswap_compressor* compressor, int level) {
+  return Retried([&] {
+    ScopedLock switching(switch_mutex_);
+    const unsigned current = current_.load(std::memory_order_relaxed);
+    UZSWAP_RETURN_IF_ERROR(
+        Change({slots_[current].pool.kind(), compressor, level}));
+    wanted_dense_ = compressor;
+    wanted_level_ = level;
+    return kOk;
+  });
+}
+
+Status PoolList::Change(const Wanted& wanted) {
+  const Result<unsigned> current = Prepare(wanted.current);
+  UZSWAP_RETURN_IF_ERROR(current.status());
+  unsigned dense = kNone;
+  const PoolKind dense_kind{wanted.dense, wanted.dense_level,
+                            wanted.current.zpool};
+  if (wanted.dense != nullptr && !(dense_kind == wanted.current)) {
+    const Result<unsigned> prepared = Prepare(dense_kind);
+    if (!prepared.ok()) {
+      Abandon(current.value());
+      return prepared.status();
+    }
+    dense = prepared.value();
+  }
+  ScopedLock lock(mutex_);
+  Install(current.value(), dense);
+  return kOk;
+}
+
+Result<unsigned> PoolList::Prepare(const PoolKind& kind) {
   unsigned index = kMax;
-  bool found = false;
   {
     ScopedLock lock(mutex_);
     index = FindAlive(kind);
-    found = index != kMax;
-    if (found) {
-      MakeCurrent(index);
-    } else {
-      index = TakeFree();
+    if (index != kMax) {
+      slots_[index].held = true;
+      return index;
     }
+    index = TakeFree();
   }
   if (index == kMax) return Status::Error(ENOSPC);
-  if (!found) {
-    // Nobody looks at a pool that is being set up.
-    const Status s = SetUp(slots_[index], kind);
+  // Nobody looks at a pool that is being set up.
+  const Status s = SetUp(slots_[index], kind);
+  if (s.ok()) return index;
+  ScopedLock lock(mutex_);
+  slots_[index].state.store(State::kFree, std::memory_order_release);
+  return s;
+}
+
+void PoolList::Abandon(unsigned index) {
+  Slot& slot = slots_[index];
+  {
     ScopedLock lock(mutex_);
-    if (!s.ok()) {
-      slots_[index].state.store(State::kFree, std::memory_order_release);
-      return s;
-    }
-    live_.fetch_add(1, std::memory_order_relaxed);
-    MakeCurrent(index);
+    slot.held = false;
+    if (slot.state.load(std::memory_order_relaxed) != State::kSetUp) return;
   }
-  // The one that was current may be empty already.
-  if (AnyDraining()) (void)worker_.Queue(reaper_);
-  return kOk;
+  TakeDown(slot);
+  ScopedLock lock(mutex_);
+  slot.state.store(State::kFree, std::memory_order_release);
+}
+
+// The new ones first, so that at every moment there is one to be seen.
+void PoolList::Install(unsigned current, unsigned dense) {
+  const unsigned old[] = {current_.load(std::memory_order_relaxed),
+                          dense_.load(std::memory_order_relaxed)};
+  Promote(current, State::kCurrent);
+  current_.store(current, std::memory_order_seq_cst);
+  if (dense != kNone) Promote(dense, State::kDense);
+  dense_.store(dense, std::memory_order_seq_cst);
+  for (const unsigned index : old) {
+    if (index != kNone && index != current && index != dense) Demote(index);
+  }
+}
+
+void PoolList::Promote(unsigned index, State state) {
+  Slot& slot = slots_[index];
+  slot.held = false;
+  const State before = slot.state.load(std::memory_order_relaxed);
+  if (before == State::kSetUp) live_.fetch_add(1, std::memory_order_relaxed);
+  if (before == State::kDraining) {
+    draining_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  slot.state.store(state, std::memory_order_release);
+}
+
+void PoolList::Demote(unsigned index) {
+  Slot& slot = slots_[index];
+  const bool dense =
+      slot.state.load(std::memory_order_relaxed) == State::kDense;
+  slot.was_dense.store(dense, std::memory_order_relaxed);
+  draining_.fetch_add(1, std::memory_order_relaxed);
+  ++slot.demotions;
+  slot.state.store(State::kDraining, std::memory_order_seq_cst);
 }
 
 unsigned PoolList::FindAlive(const PoolKind& kind) {
   for (unsigned i = 0; i < kMax; ++i) {
     const State state = slots_[i].state.load(std::memory_order_relaxed);
-    if (state != State::kCurrent && state != State::kDraining) continue;
-    if (slots_[i].pool.kind() == kind) return i;
+    if (IsAlive(state) && slots_[i].pool.kind() == kind) return i;
   }
   return kMax;
 }
@@ -120,19 +207,6 @@ unsigned PoolList::TakeFree() {
   return kMax;
 }
 
-void PoolList::MakeCurrent(unsigned index) {
-  const unsigned old = current_.load(std::memory_order_relaxed);
-  if (old == index) return;
-  if (slots_[index].state.load(std::memory_order_relaxed) == State::kDraining) {
-    draining_.fetch_sub(1, std::memory_order_relaxed);
-  }
-  slots_[index].state.store(State::kCurrent, std::memory_order_release);
-  current_.store(index, std::memory_order_seq_cst);
-  draining_.fetch_add(1, std::memory_order_relaxed);
-  ++slots_[old].demotions;
-  slots_[old].state.store(State::kDraining, std::memory_order_seq_cst);
-}
-
 // ---- references
 
 PoolIndex PoolList::Acquire(unsigned entries) {
@@ -141,6 +215,15 @@ PoolIndex PoolList::Acquire(unsigned entries) {
   HookInAcquire();
   slots_[index].references.Add(Count::kReferences, entries);
   return static_cast<PoolIndex>(index);
+}
+
+unsigned PoolList::AcquireDense(unsigned entries) {
+  const Grace::Reader reader(grace_);
+  const unsigned index = dense_.load(std::memory_order_seq_cst);
+  if (index == kNone) return kNone;
+  HookInAcquire();
+  slots_[index].references.Add(Count::kReferences, entries);
+  return index;
 }
 
 void PoolList::Drop(PoolIndex index) {
@@ -194,7 +277,7 @@ bool PoolList::MakeDying(unsigned index, uint32_t since) {
   ScopedLock lock(mutex_);
   Slot& slot = slots_[index];
   if (slot.state.load(std::memory_order_relaxed) != State::kDraining ||
-      slot.demotions != since ||
+      slot.demotions != since || slot.held ||
       slot.references.SumInOrder(Count::kReferences) != 0) {
     return false;
   }
@@ -211,7 +294,7 @@ void PoolList::ForEach(F f) {
   const unsigned end = end_.load(std::memory_order_acquire);
   for (unsigned i = 0; i < end; ++i) {
     const State state = slots_[i].state.load(std::memory_order_seq_cst);
-    if (state == State::kCurrent || state == State::kDraining) {
+    if (IsAlive(state)) {
       HookPoolVisited();
       f(slots_[i].pool);
     }
@@ -252,6 +335,14 @@ unsigned PoolList::used() const {
   return count;
 }
 
+PoolList::Tier PoolList::DenseTier() {
+  const Grace::Reader reader(grace_);
+  const unsigned index = dense_.load(std::memory_order_seq_cst);
+  if (index == kNone) return {};
+  const auto pool = static_cast<PoolIndex>(index);
+  return {References(pool), Bytes(pool), slots_[index].pool.total_pages()};
+}
+
 void PoolList::SetUpWanted() {
   ForEach([](Pool& pool) { pool.SetUpWanted(); });
 }
@@ -277,25 +368,27 @@ void PoolList::ResetInChild() {
 
 void PoolList::CheckInvariants() {
   unsigned current = 0;
+  unsigned dense = 0;
   unsigned alive = 0;
   unsigned draining = 0;
   for (unsigned i = 0; i < kMax; ++i) {
     const State state = slots_[i].state.load(std::memory_order_acquire);
     const PageCount references = References(static_cast<PoolIndex>(i));
-    CHECK(state != State::kSetUp);
+    CHECK(state != State::kSetUp && !slots_[i].held);
     if (state == State::kFree || state == State::kDying) {
-      CHECK(references == 0);
+      CHECK(references == 0 && Bytes(static_cast<PoolIndex>(i)) == 0);
       alive += state == State::kDying;
       continue;
     }
     CHECK(i < end_.load(std::memory_order_relaxed));
     ++alive;
     current += state == State::kCurrent;
+    dense += state == State::kDense;
     draining += state == State::kDraining;
     slots_[i].pool.CheckInvariants();
     for (unsigned j = 0; j < i; ++j) {
       const State other = slots_[j].state.load(std::memory_order_relaxed);
-      if (other != State::kCurrent && other != State::kDraining) continue;
+      if (!IsAlive(other)) continue;
       CHECK(!(slots_[i].pool.kind() == slots_[j].pool.kind()));
     }
   }
@@ -304,6 +397,9 @@ void PoolList::CheckInvariants() {
   CHECK(draining == draining_.load(std::memory_order_relaxed));
   CHECK(StateOf(static_cast<PoolIndex>(
             current_.load(std::memory_order_relaxed))) == State::kCurrent);
+  CHECK(dense == (HasDense() ? 1u : 0u));
+  CHECK(dense == 0 || StateOf(static_cast<PoolIndex>(dense_.load(
+                          std::memory_order_relaxed))) == State::kDense);
 }
 
 }  // namespace uzswap

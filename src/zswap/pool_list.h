@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pools there are (mm/zswap.c, zswap_pools): one is current and takes all
-// stores; the others drain as their entries go, and are destroyed when the last
-// has gone. Going back to one of them revives it.
+// stores; one may be dense: it takes what recompression makes smaller (zram's
+// recomp_algorithm); the others drain as their entries go, and are destroyed
+// when the last has gone. Going back to one of them revives it.
 //
-//   free --Switch--> current --Switch--> draining --empty--> dying --> free
-//                       ^-----Switch---------'
+//   free --Switch--> current, dense --Switch--> draining --empty--> dying
+//     ^                 ^------------Switch--------'                  |
+//     '---------------------------------------------------------------'
+//
+// Both have the same zpool. While the dense kind is the current one, there is
+// no dense pool: nothing could become smaller.
 //
 // Why nothing can go wrong:
 // - A pool is destroyed by the worker, or by somebody who switches, who may
@@ -31,14 +36,23 @@ namespace uzswap {
 // Where an entry's content is: the number of a pool.
 using PoolIndex = uint8_t;
 
-// Invariants: exactly one pool is current after Init; pools with references are
-// current or draining; no two of those are of the same kind.
+// Invariants: exactly one pool is current after Init, at most one is dense;
+// pools with references are current, dense or draining; no two of those are of
+// the same kind.
 class PoolList {
  public:
   // More can only be alive while all others still have entries.
   static constexpr unsigned kMax = 32;
 
-  enum class State : uint32_t { kFree, kSetUp, kCurrent, kDraining, kDying };
+  enum class State : uint32_t {
+    kFree,
+    kSetUp,
+    kCurrent,
+    kDense,
+    kDraining,
+    kDying
+  };
+  static constexpr unsigned kNone = kMax;
 
   explicit PoolList(Worker& worker) : worker_(worker) {}
   PoolList(const PoolList&) = delete;
@@ -54,9 +68,17 @@ class PoolList {
   // Otherwise what Pool::Create said. On error nothing has changed. Sleeps.
   // REQUIRES: no lock of zswap is held.
   Status Switch(const PoolKind& wanted);
+  // From now on there is a dense pool with this compressor; nullptr: none. What
+  // it was drains. Errors as Switch's.
+  Status SetDense(const uzswap_compressor* compressor, int level);
 
   // References to the current pool, one for each entry: until Drop it exists.
   PoolIndex Acquire(unsigned entries = 1);
+  // The same for the dense pool; kNone if there is none.
+  unsigned AcquireDense(unsigned entries);
+  bool HasDense() const {
+    return dense_.load(std::memory_order_relaxed) != kNone;
+  }
   // The last thing that is done with the pool on behalf of that entry.
   void Drop(PoolIndex index);
   // REQUIRES: a reference, or quiescence.
@@ -80,6 +102,10 @@ class PoolList {
   // Contexts for CPUs that came later, see Compressor::SetUpWanted.
   bool WantContexts();
   void SetUpWanted();
+  // It was the dense one before it drained.
+  bool WasDense(PoolIndex index) const {
+    return slots_[index].was_dense.load(std::memory_order_relaxed);
+  }
   bool AnyDraining() const {
     return draining_.load(std::memory_order_relaxed) != 0;
   }
@@ -89,6 +115,23 @@ class PoolList {
   PageCount References(PoolIndex index) const {
     return slots_[index].references.Sum(Count::kReferences);
   }
+  // What compressed entries in the pool sum up to.
+  void AddBytes(PoolIndex index, ByteCount bytes) {
+    slots_[index].references.Add(Count::kBytes, bytes);
+  }
+  void SubtractBytes(PoolIndex index, ByteCount bytes) {
+    slots_[index].references.Subtract(Count::kBytes, bytes);
+  }
+  ByteCount Bytes(PoolIndex index) const {
+    return slots_[index].references.Sum(Count::kBytes);
+  }
+  // The dense pool's entries, their bytes and its frames; all 0 without one.
+  struct Tier {
+    PageCount entries;
+    ByteCount bytes;
+    PageCount frames;
+  };
+  Tier DenseTier();
 
   // Around fork, with the worker at rest and nothing else in flight, a Switch
   // included.
@@ -99,12 +142,14 @@ class PoolList {
   void CheckInvariants();
 
  private:
-  enum class Count : unsigned { kReferences, kCount };
+  enum class Count : unsigned { kReferences, kBytes, kCount };
   struct Slot {
     Pool pool;
     DecoderIndex decoder = 0;  // while the pool is set up
     std::atomic<State> state{State::kFree};
-    uint32_t demotions = 0;  // times it stopped being current; by mutex_
+    std::atomic<bool> was_dense{false};
+    uint32_t demotions = 0;  // times it began to drain; by mutex_
+    bool held = false;       // about to be current or dense; by mutex_
     PerCpuCounters<Count> references;
   };
 
@@ -115,14 +160,27 @@ class PoolList {
 
   Status SetUp(Slot& slot, const PoolKind& kind);
   void TakeDown(Slot& slot);
-  // As Switch; ENOSPC also when there are empty pools that still exist.
-  Status TrySwitch(const PoolKind& kind);
+  // What is to be: the current kind, and the dense compressor, if any.
+  struct Wanted {
+    PoolKind current;
+    const uzswap_compressor* dense;
+    int dense_level;
+  };
+  // ENOSPC also when there are empty pools that still exist.
+  Status Change(const Wanted& wanted) UZSWAP_REQUIRES(switch_mutex_);
+  template <typename F>
+  Status Retried(F change);
+  // A pool of this kind that will not go away, whoever looks for it.
+  Result<unsigned> Prepare(const PoolKind& kind) UZSWAP_REQUIRES(switch_mutex_);
+  void Abandon(unsigned index) UZSWAP_REQUIRES(switch_mutex_);
+  void Install(unsigned current, unsigned dense) UZSWAP_REQUIRES(mutex_);
+  void Promote(unsigned index, State state) UZSWAP_REQUIRES(mutex_);
+  void Demote(unsigned index) UZSWAP_REQUIRES(mutex_);
   static void Reap(Work* work);
   void DestroyEmpty();
   bool MakeDying(unsigned index, uint32_t since);
   unsigned FindAlive(const PoolKind& kind) UZSWAP_REQUIRES(mutex_);
   unsigned TakeFree() UZSWAP_REQUIRES(mutex_);
-  void MakeCurrent(unsigned index) UZSWAP_REQUIRES(mutex_);
   // Calls f(pool) for each pool that is set up; pools stay until it returns.
   template <typename F>
   void ForEach(F f);
@@ -135,11 +193,15 @@ class PoolList {
   Worker& worker_;
   // Switches and their set-ups are one after the other; it sleeps.
   Mutex switch_mutex_{switch_class_};
+  const uzswap_compressor* wanted_dense_ UZSWAP_GUARDED_BY(switch_mutex_) =
+      nullptr;
+  int wanted_level_ UZSWAP_GUARDED_BY(switch_mutex_) = 0;
   Mutex reap_mutex_{reap_class_};  // of DestroyEmpty; it sleeps
   // States; short. Readers of states need none.
   Mutex mutex_{lock_class_};
   Grace grace_;
   std::atomic<unsigned> current_{0};
+  std::atomic<unsigned> dense_{kNone};
   std::atomic<unsigned> end_{0};  // slots that were ever in use
   std::atomic<unsigned> draining_{0};
   std::atomic<unsigned> live_{0};

@@ -63,6 +63,8 @@ void Zswap::Impl::MakeRoom() {
   const PoolLimit::Verdict verdict = limit.Check(PoolPages());
   if (verdict == PoolLimit::Verdict::kAccept) return;
   if (verdict == PoolLimit::Verdict::kHit) events.Add(Event::pool_limit_hit);
+  // As long as that helps, nothing has to leave the pool.
+  if (RecompressForRoom()) return;
   if (Shrink(kWritebackBatch, Until::kAccepted) > 0) return;
   if (PoolPages() >= limit.max()) NoteLimitExceeded();
 }
@@ -145,6 +147,7 @@ Status Zswap::Impl::PutOnDevice(Entry& entry, ConstPage page) {
 
 void Zswap::Impl::Publish(Slot slot, EntryIndex index) {
   CountEntry(slab[index]);
+  StampAge(slab[index]);
   EntryTable::Cell cell(table, slot);
   cell.Put(index);
   // Last: what is on the LRU can be found by a writeback at once.

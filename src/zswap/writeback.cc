@@ -13,17 +13,20 @@ namespace uzswap {
 
 PageCount Zswap::Impl::Shrink(PageCount pages, Until until) {
   if (device == nullptr) return 0;
-  if (until == Until::kAccepted && backoff.Skip()) return 0;
+  if (until != Until::kCount && backoff.Skip()) return 0;
   const PageBuffers::Holder holder(buffers);
   PageCount written = 0;
   unsigned failures = 0;
   bool full = false;
   // Twice round: every entry has had its second chance then.
-  PageCount visits = 2 * lru.size();
+  PageCount visits = until == Until::kVisits ? pages : 2 * lru.size();
+  bool met_busy = false;
   while (written < pages && failures < kMaxWritebackFailures && !full) {
     if (until == Until::kAccepted && PoolPages() <= limit.accept()) break;
+    // Who is being loaded is warm, and what comes behind it is warmer.
+    if (until == Until::kVisits && met_busy) break;
     Leaving group[kMaxBatch];
-    const unsigned count = ClaimSome(pages - written, visits, group);
+    const unsigned count = ClaimSome(pages - written, visits, group, met_busy);
     if (count == 0) break;
     WriteGroup({group, count}, holder);
     for (const Leaving& leaving : std::span(group, count)) {
@@ -44,17 +47,25 @@ PageCount Zswap::Impl::Shrink(PageCount pages, Until until) {
 
 // The next victims that nobody else has.
 unsigned Zswap::Impl::ClaimSome(PageCount wanted, PageCount& visits,
-                                std::span<Leaving> group) {
+                                std::span<Leaving> group, bool& met_busy) {
   unsigned count = 0;
   while (count < group.size() && count < wanted) {
     Leaving& next = group[count];
-    if (!lru.Select(visits, next.victim)) break;
+    if (!SelectVictim(visits, next.victim)) break;
     HookAfterSelect(next.victim.slot);
-    if (!Claim(next.victim, next.claimed)) continue;
+    const ClaimResult r = Claim(next.victim, next.claimed);
+    met_busy |= r == ClaimResult::kBusy;
+    if (r != ClaimResult::kClaimed) continue;
     next.status = kOk;
     ++count;
   }
   return count;
+}
+
+// What recompression is done with leaves before what it has still to look at.
+bool Zswap::Impl::SelectVictim(PageCount& visits, Lru::Victim& victim) {
+  return lru.Select(LruList::kOld, visits, victim) ||
+         lru.Select(LruList::kYoung, visits, victim);
 }
 
 // ENOENT: the entry went away first, nothing was lost. Other errors: the page
@@ -90,14 +101,25 @@ void Zswap::Impl::WriteGroup(std::span<Leaving> group,
 // the entry of another slot, or somebody else's claim. Only the table knows
 // (CVE-2023-53178 is what happens without this check). If the index was freed
 // and used again for a newer version of the same slot, that is a valid victim.
-bool Zswap::Impl::Claim(const Lru::Victim& victim, Claimed& claimed) {
+Zswap::Impl::ClaimResult Zswap::Impl::Claim(const Lru::Victim& victim,
+                                            Claimed& claimed) {
   EntryTable::Cell cell(table, victim.slot);
-  if (cell.entry() != victim.entry) return false;
+  if (cell.entry() != victim.entry) return ClaimResult::kGone;
   Entry& entry = slab[victim.entry];
-  if (!InPool(entry.kind)) return false;
-  if (!TryClaim(entry)) return false;
+  if (!InPool(entry.kind)) return ClaimResult::kGone;
+  if (!TryClaim(entry)) return ClaimResult::kBusy;
   claimed = Claimed{entry.handle(), entry.length, entry.pool};
-  return true;
+  return ClaimResult::kClaimed;
+}
+
+PageCount Zswap::Impl::ShrinkUnderPressure() {
+  if (device == nullptr ||
+      !parameters.shrinker_enabled.load(std::memory_order_relaxed)) {
+    return 0;
+  }
+  const PageCount scan =
+      shrinker.ToScan(shrinker.Count(lru.size(), PoolPages()), kWritebackBatch);
+  return scan == 0 ? 0 : Shrink(scan, Until::kVisits);
 }
 
 Status Zswap::Impl::WriteToDevice(std::span<const std::byte> bytes,

@@ -13,6 +13,8 @@ namespace uzswap {
 // One store that meets a full pool writes back at most this many pages, so that
 // no store takes unbounded time.
 inline constexpr PageCount kWritebackBatch = 32;
+// And recompresses at most this many first.
+inline constexpr PageCount kRecompressBatch = 16;
 // Failures after which one run ends (MAX_RECLAIM_RETRIES, which is 16; each may
 // be a disk's timeout, and a thread of the program waits for all of them).
 inline constexpr unsigned kMaxWritebackFailures = 4;

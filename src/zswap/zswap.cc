@@ -18,14 +18,26 @@ Result<bool> Zswap::Impl::Load(Slot slot, MutablePage page, Keep keep) {
   const EntryIndex index = Take(slot);
   if (index == kNoEntry) return Status::Error(ENOENT);
   const Entry& entry = slab[index];
+  const uint64_t begin = os::Cycles();
   if (!ReadContent(entry, page).ok()) {
     PutBack(slot, index);
     return Status::Error(EIO);
   }
-  events.Add(entry.kind == EntryKind::kOnDevice ? Event::device_in
-                                                : Event::zswpin);
+  CountLoad(entry, begin);
   DropReference(index);
   return false;
+}
+
+void Zswap::Impl::CountLoad(const Entry& entry, uint64_t begin) {
+  const uint64_t cycles = os::Cycles() - begin;
+  if (entry.kind == EntryKind::kOnDevice) {
+    events.Add(Event::device_in);
+    events.Add(Event::device_load_cycles, cycles);
+    shrinker.NoteDiskSwapIn();
+  } else {
+    events.Add(Event::zswpin);
+    events.Add(Event::pool_load_cycles, cycles);
+  }
 }
 
 // kNoEntry: it is not to be kept, or a writeback has it.
@@ -44,11 +56,12 @@ EntryIndex Zswap::Impl::ClaimToKeep(Slot slot, Keep keep) {
 
 Status Zswap::Impl::LoadKeeping(EntryIndex index, MutablePage page) {
   const Entry& entry = slab[index];
+  const uint64_t begin = os::Cycles();
   const Status s = ReadContent(entry, page);
   if (s.ok()) {
-    events.Add(entry.kind == EntryKind::kOnDevice ? Event::device_in
-                                                  : Event::zswpin);
+    CountLoad(entry, begin);
     lru.Touch(index);
+    StampAge(slab[index]);
   }
   DropReference(index);
   return s.ok() ? kOk : Status::Error(EIO);
@@ -201,6 +214,7 @@ void Zswap::Impl::CountEntry(const Entry& entry) {
   gauges.Add(GaugeOf(entry.kind));
   if (entry.kind == EntryKind::kCompressed) {
     gauges.Add(Gauge::kCompressedBytes, entry.length);
+    pools.AddBytes(entry.pool, entry.length);
   }
 }
 
@@ -208,6 +222,7 @@ void Zswap::Impl::UncountEntry(const Entry& entry) {
   gauges.Subtract(GaugeOf(entry.kind));
   if (entry.kind == EntryKind::kCompressed) {
     gauges.Subtract(Gauge::kCompressedBytes, entry.length);
+    pools.SubtractBytes(entry.pool, entry.length);
   }
 }
 

@@ -32,6 +32,9 @@ struct ZswapConfig {
   PageCount total_pages;      // what max_pool_percent is a percentage of
   unsigned max_pool_percent;  // 1 … 100
   unsigned accept_threshold_percent;  // 1 … 100, of the maximum
+  // max_pool_percent is only where it begins: it follows what refaults cost
+  // (tier_balance.h) until somebody sets it. Not without a device.
+  bool balance_tiers = false;
 };
 
 struct ZswapStats {
@@ -46,9 +49,22 @@ struct ZswapStats {
   PageCount incompressible;    // entries now: stored_incompressible_pages
   PageCount compressed;        // entries now, compressed in the pool
   ByteCount compressed_bytes;  // their length
-  PageCount on_device;         // entries now
-  ByteCount metadata_bytes;    // table, entries, contexts, zpool descriptors,
-                               // the device's index and buffers
+  // Of those, what is in the dense tier, and the frames it has.
+  PageCount dense_pools;  // of `pools`: 0 or 1
+  PageCount dense_pages;
+  ByteCount dense_bytes;
+  PageCount dense_pool_pages;
+  PageCount on_device;       // entries now
+  ByteCount metadata_bytes;  // table, entries, contexts, zpool descriptors,
+                             // the device's index and buffers
+  // Entries now, by the time since they were stored or used: < 1 s, < 10 s,
+  // < 1 min, < 10 min, < 1 h, older.
+  PageCount age_pages[6];
+  unsigned pool_percent;  // the pool's share now: max_pool_percent, or balanced
+  uint64_t pool_load_ns;
+  uint64_t device_load_ns;
+  // Loads from the device that the dynamic shrinker has not answered yet.
+  PageCount disk_swapins;
   DeviceStats device;
 };
 
@@ -100,15 +116,26 @@ class Zswap {
   PageCount Shrink(PageCount pages);
 
   // The dynamic shrinker (mm/zswap.c, zswap_shrinker_count and _scan): while
-  // shrinker_enabled, writes back the share of the pool that the kernel scans
-  // at its first reclaim priority. For a caller that is short of memory.
-  // Returns how many pages went.
+  // shrinker_enabled, looks at the share of the pool that the kernel scans at
+  // its first reclaim priority (shrinker.h). For a caller that is short of
+  // memory. Returns how many pages went.
   PageCount ShrinkUnderPressure();
+
+  // Moves up to `most` of the coldest pages that are not there yet to the dense
+  // tier, if they get smaller; returns how many were tried, 0 without a dense
+  // tier. Takes about 30 µs a page; any thread, no lock of the engine held. A
+  // full pool and Tend do it by themselves.
+  PageCount Recompress(PageCount most);
 
   // Moves objects of the pools together where an eighth of their frames is
   // holes and gives frames back; returns how many. A bounded step: call it
   // again.
   PageCount Compact();
+
+  // Looks at up to `most` entries so that the ages of all are told apart (see
+  // age.h); returns how many, 0 while that is not needed. Any thread; takes
+  // nanoseconds an entry. Tend does it, too.
+  PageCount Age(PageCount most);
 
   // To be called now and then, where no lock of the engine is held: has what
   // came up since done in the background (contexts for CPUs that came later).
@@ -134,6 +161,11 @@ class Zswap {
   // of the engine may be held. (zswap_compressor_param_set)
   Status SwitchPool(const uzswap_compressor& compressor, int level,
                     const char* zpool);
+  // From now on pages that stay cold are compressed again by this compressor
+  // (nullptr: no more), in a pool with the same zpool. What was compressed by
+  // another one follows as in SwitchPool, whose errors and conditions hold.
+  // (zram's recomp_algorithm)
+  Status SetRecompressor(const uzswap_compressor* compressor, int level);
   // See parameters.h; ParametersChanged when a percentage has another value.
   Parameters& parameters();
   void ParametersChanged();

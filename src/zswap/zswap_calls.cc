@@ -10,6 +10,7 @@ namespace uzswap {
 namespace {
 
 constinit LockClass tender_class{"pool tender"};
+constinit LockClass recompressor_class{"recompression"};
 
 }  // namespace
 
@@ -19,6 +20,13 @@ ByteCount Zswap::Impl::MetadataBytes() {
   bytes += pools.metadata_bytes();
   if (device != nullptr) bytes += device->metadata_bytes();
   return bytes;
+}
+
+uint64_t Zswap::Impl::ToNs(uint64_t cycles) const {
+  const uint64_t all = os::Cycles() - begin_cycles;
+  const uint64_t ns = os::MonotonicNs() - begin_ns;
+  const uint64_t ns_in_a_million = (ns >> 10) * (1 << 20) / ((all >> 10) + 1);
+  return (cycles >> 10) * ns_in_a_million >> 10;
 }
 
 ZswapStats Zswap::Impl::Stats() {
@@ -33,10 +41,20 @@ ZswapStats Zswap::Impl::Stats() {
   stats.compressed_bytes = gauges.Sum(Gauge::kCompressedBytes);
   stats.stored_pages = stats.same_filled + stats.compressed +
                        stats.incompressible + stats.on_device;
+  const PoolList::Tier dense = pools.DenseTier();
+  stats.dense_pools = pools.HasDense() ? 1 : 0;
+  stats.dense_pages = dense.entries;
+  stats.dense_bytes = dense.bytes;
+  stats.dense_pool_pages = dense.frames;
   stats.pools = pools.live();
   stats.used_pools = pools.used();
   stats.pool_pages = PoolPages();
   stats.metadata_bytes = MetadataBytes();
+  stats.pool_percent = limit.max_pool_percent();
+  stats.pool_load_ns = ToNs(stats.pool_load_cycles);
+  stats.device_load_ns = ToNs(stats.device_load_cycles);
+  stats.disk_swapins = shrinker.disk_swapins();
+  CountAges(stats.age_pages);
   if (device != nullptr) stats.device = device->Stats();
   return stats;
 }
@@ -61,7 +79,12 @@ Status Zswap::Impl::Init(const ZswapConfig& config) {
   };
   tender.lock_class = &tender_class;
   tender.impl = this;
-  parameters.max_pool_percent = config.max_pool_percent;
+  recompressor.run = [](Work* work) {
+    static_cast<Item*>(work)->impl->RecompressInBackground();
+  };
+  recompressor.lock_class = &recompressor_class;
+  recompressor.impl = this;
+  parameters.max_pool_percent = first_percent = config.max_pool_percent;
   parameters.accept_threshold_percent = config.accept_threshold_percent;
   parameters.Start(config.compressor->name, config.level, config.zpool);
   return kOk;
@@ -146,17 +169,15 @@ void Zswap::Tend() {
   if (impl_->pools.WantContexts() || cpuhp::System().OutOfDate()) {
     (void)impl_->worker.Queue(impl_->tender);
   }
+  impl_->TendDenseTier();
+  impl_->BalanceTiers();
+  constexpr PageCount kAgeAtOnce = 4096;
+  (void)impl_->Age(kAgeAtOnce);
 }
 
-PageCount Zswap::ShrinkUnderPressure() {
-  // Count >> 12, times 4 / seeks: what shrink_slab makes of DEF_PRIORITY.
-  constexpr unsigned kScanShift = 11;
-  if (!impl_->parameters.shrinker_enabled.load(std::memory_order_relaxed)) {
-    return 0;
-  }
-  const PageCount scan = (impl_->PoolPages() >> kScanShift) + 1;
-  return impl_->Shrink(scan, Impl::Until::kCount);
-}
+PageCount Zswap::ShrinkUnderPressure() { return impl_->ShrinkUnderPressure(); }
+
+PageCount Zswap::Age(PageCount most) { return impl_->Age(most); }
 
 PageCount Zswap::Compact() {
   constexpr unsigned kObjects = 128;
@@ -209,6 +230,9 @@ Status Zswap::ChildAfterFork() {
   impl_->lru.ResetLocksInChild();
   impl_->buffers.ResetInChild();
   impl_->events.Reset();
+  impl_->sweep_busy.store(false, std::memory_order_relaxed);
+  impl_->balance_busy.store(false, std::memory_order_relaxed);
+  impl_->costs_before = {};
   impl_->pools.ResetInChild();
   impl_->worker.ChildAfterFork();
   if (impl_->device != nullptr) {
@@ -224,11 +248,19 @@ Status Zswap::SwitchPool(const uzswap_compressor& compressor, int level,
   return impl_->SwitchPool({&compressor, level, zpool});
 }
 
+Status Zswap::SetRecompressor(const uzswap_compressor* compressor, int level) {
+  return impl_->SetRecompressor(compressor, level);
+}
+
+PageCount Zswap::Recompress(PageCount most) { return impl_->Recompress(most); }
+
 Parameters& Zswap::parameters() { return impl_->parameters; }
 
 void Zswap::ParametersChanged() {
-  impl_->limit.SetPercent(impl_->parameters.max_pool_percent,
-                          impl_->parameters.accept_threshold_percent);
+  if (impl_->parameters.max_pool_percent != impl_->first_percent) {
+    impl_->balancing.store(false, std::memory_order_relaxed);
+  }
+  impl_->ParametersChanged();
 }
 
 void Zswap::FlushWork() { impl_->worker.Drain(); }

@@ -79,7 +79,8 @@ class Engine {
     unsigned max_pool_percent = 100;
     unsigned accept_threshold_percent = 90;
     PageCount device_pages = 0;  // 0: no device
-    Device* backing = nullptr;   // in place of a memory device; taken over
+    bool balance_tiers = false;
+    Device* backing = nullptr;  // in place of a memory device; taken over
   };
 
   explicit Engine(const Options& options) {
@@ -97,7 +98,8 @@ class Engine {
         .device = device,
         .total_pages = options.total_pages,
         .max_pool_percent = options.max_pool_percent,
-        .accept_threshold_percent = options.accept_threshold_percent};
+        .accept_threshold_percent = options.accept_threshold_percent,
+        .balance_tiers = options.balance_tiers};
     zswap = Must(Zswap::Create(config));
   }
   Engine() : Engine(Options{}) {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inside of Zswap. Store, Load, Invalidate: zswap.cc. Writeback:
-// writeback.cc. CheckInvariants: check.cc.
+// writeback.cc. The dense tier: recompress.cc. CheckInvariants: check.cc.
 //
 // Lock order: shard → lru. The slab's lock, and those of pool and device, are
 // taken with neither held.
@@ -15,6 +15,8 @@
 #include "zswap/page_buffers.h"
 #include "zswap/parameters.h"
 #include "zswap/pool_list.h"
+#include "zswap/shrinker.h"
+#include "zswap/tier_balance.h"
 #include "zswap/writeback.h"
 #include "zswap/zswap.h"
 
@@ -23,7 +25,9 @@ namespace uzswap {
 struct Zswap::Impl {
   explicit Impl(const ZswapConfig& config)
       : device(config.device),
-        limit(config.max_pool_percent, config.accept_threshold_percent) {
+        limit(config.max_pool_percent, config.accept_threshold_percent),
+        balance(config.max_pool_percent),
+        balancing(config.balance_tiers && config.device != nullptr) {
     limit.SetTotalPages(config.total_pages);
   }
   Status Init(const ZswapConfig& config);
@@ -50,6 +54,7 @@ struct Zswap::Impl {
   // The steps of Load.
   Result<bool> Load(Slot slot, MutablePage page, Keep keep);
   Status LoadKeeping(EntryIndex index, MutablePage page);
+  void CountLoad(const Entry& entry, uint64_t begin);
   EntryIndex ClaimToKeep(Slot slot, Keep keep);
   EntryIndex Take(Slot slot);
   Status ReadContent(const Entry& entry, MutablePage page);
@@ -61,8 +66,10 @@ struct Zswap::Impl {
   void Rename(Slot from, Slot to);
 
   // The steps of writeback.
-  enum class Until { kCount, kAccepted };
+  // kVisits: `pages` entries are looked at, as the dynamic shrinker does.
+  enum class Until { kCount, kAccepted, kVisits };
   PageCount Shrink(PageCount pages, Until until);
+  PageCount ShrinkUnderPressure();
   struct Claimed {
     Handle handle;
     uint16_t length;
@@ -74,12 +81,26 @@ struct Zswap::Impl {
     Status status;
   };
   unsigned ClaimSome(PageCount wanted, PageCount& visits,
-                     std::span<Leaving> group);
+                     std::span<Leaving> group, bool& met_busy);
+  bool SelectVictim(PageCount& visits, Lru::Victim& victim);
   void WriteGroup(std::span<Leaving> group, const PageBuffers::Holder& buffers);
-  bool Claim(const Lru::Victim& victim, Claimed& claimed);
+  enum class ClaimResult { kClaimed, kGone, kBusy };
+  ClaimResult Claim(const Lru::Victim& victim, Claimed& claimed);
   Status WriteToDevice(std::span<const std::byte> bytes, ObjectId& object);
   bool Finish(EntryIndex index, ObjectId object);
   void NoteLimitExceeded();
+
+  // The ages of entries.
+  void StampAge(Entry& entry) {
+    entry.age.store(ages.Stamp(seconds.Now()), std::memory_order_relaxed);
+  }
+  PageCount Age(PageCount most);
+  void CountAges(PageCount* buckets);
+
+  // The balance between resident pages and the pool.
+  void BalanceTiers();
+  void ParametersChanged();
+  TierCosts CostsSoFar();
 
   // The second reference; false: a writeback has it. Under the shard lock.
   static bool TryClaim(Entry& entry) {
@@ -87,6 +108,22 @@ struct Zswap::Impl {
     return entry.refs.compare_exchange_strong(unclaimed, 2,
                                               std::memory_order_acquire);
   }
+  // The dense tier.
+  Status SetRecompressor(const uzswap_compressor* compressor, int level);
+  PageCount Recompress(PageCount most);
+  bool RecompressForRoom();
+  PageCount Recompress(PageCount most, PageCount visits);
+  unsigned ClaimCold(PageCount most, PageCount& visits,
+                     std::span<Leaving> group);
+  void RecompressGroup(std::span<Leaving> group,
+                       const PageBuffers::Holder& buffers);
+  unsigned ReadGroup(std::span<Leaving> group,
+                     const PageBuffers::Holder& buffers);
+  void MoveToDense(const Leaving& leaving, const Pool::Stored& stored,
+                   PoolIndex pool);
+  void RecompressInBackground();
+  void TendDenseTier();
+
   // Moves entries from draining pools to the current one.
   Status SwitchPool(const PoolKind& kind);
   void PrepareMigrator();
@@ -96,6 +133,7 @@ struct Zswap::Impl {
   void ContinueMigration();
   bool HasRoom() const;
   enum class Migrated { kNotThere, kNo, kYes };
+  PoolIndex AcquireFor(PoolIndex left);
   Migrated MigrateOne(EntryIndex index, MutablePage buffer);
   bool ClaimToMigrate(EntryIndex index, Claimed& claimed);
   bool Replace(EntryIndex index, const Pool::Stored& stored, PoolIndex pool);
@@ -104,6 +142,7 @@ struct Zswap::Impl {
   void FreeContent(const Entry& entry);
   void CountEntry(const Entry& entry);
   void UncountEntry(const Entry& entry);
+  uint64_t ToNs(uint64_t cycles) const;
   ByteCount MetadataBytes();
   ZswapStats Stats();
   void CheckInvariants();
@@ -122,6 +161,10 @@ struct Zswap::Impl {
   PoolList pools{worker};
   Item migrator{};
   Item tender{};
+  Item recompressor{};
+  // No background recompression before that (os::Cycles), so that it takes a
+  // bounded share of the time.
+  std::atomic<uint64_t> recompress_after{0};
   Zswap::HasRoom has_room = nullptr;
   const void* room_argument = nullptr;
   std::atomic<uint32_t> migration_restarts{0};
@@ -136,6 +179,23 @@ struct Zswap::Impl {
   EntryTable table;
   Lru lru{slab};
   PoolLimit limit;
+  DynamicShrinker shrinker;
+  // Whoever sets balance_busy has what follows it.
+  TierBalance balance;
+  std::atomic<bool> balancing;
+  unsigned first_percent = 0;  // max_pool_percent while nobody has set it
+  std::atomic<bool> balance_busy{false};
+  Seconds balanced_at = 0;
+  TierCosts costs_before{};
+  const uint64_t begin_cycles = os::Cycles();
+  const uint64_t begin_ns = os::MonotonicNs();
+  CoarseSeconds seconds;
+  AgeClock ages;
+  // The sweep: whoever sets sweep_busy has the rest.
+  std::atomic<bool> sweep_busy{false};
+  std::atomic<bool> sweeping{false};
+  uint64_t sweep_at = 1;
+  Seconds sweep_began = 0;
   WritebackBackoff backoff;
   PageBuffers buffers;
   PerCpuCounters<Event> events;
