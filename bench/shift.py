@@ -242,7 +242,7 @@ def run(system, program, counters, cgroup):
     with open(counters, "wb") as f:
         f.write(bytes(4096))
     system.system.start()
-    p = None
+    p = watcher = None
     try:
         if cgroup:
             cgroup.limit(system.resident + SLACK)
@@ -250,9 +250,10 @@ def run(system, program, counters, cgroup):
                              preexec_fn=cgroup.enter if cgroup else None)
         watcher = Watcher(system, p.pid, counters)
         code = p.wait()
-        watcher.ended.set()
-        watcher.join()
     finally:
+        if watcher is not None:
+            watcher.ended.set()
+            watcher.join()
         if p is not None and p.poll() is None:
             p.kill()
             p.wait()
