@@ -28,6 +28,13 @@ for name in $names; do
 done
 
 # The dense tier, without a backing store, where it must make the room.
+program='
+import hashlib, random
+random.seed(1)
+d = [str(random.random()) * 4 for i in range(400000)]
+print(hashlib.sha256("".join(d[::3]).encode()).hexdigest())
+'
+want=$(/usr/bin/python3 -c "$program")
 expect_exit 0 run_as_user "$uzswap" run --memory 20M --backing none \
   --recompressor zstd:1 --stats-json "$work/json" -- \
   /usr/bin/python3 -c "$program" >"$work/out"
