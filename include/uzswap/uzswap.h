@@ -70,14 +70,14 @@ struct uzswap_config {
   enum uzswap_evict_method evict;
   unsigned no_encrypt; /* not 0: what is written to `backing` can be read by
                           whoever can read the disk; it is only checked */
-  struct uzswap_tree* tree; /* the limit is shared with who else uses this
-                               table, and what it says counts; NULL: a table
-                               of this process's own with memory_limit */
-  unsigned idle_seconds;   /* pages not seen in use for so long leave although
-                              nobody needs the memory; 0: no */
-  unsigned promotion_rate; /* of these the most that may come back within a
-                              minute, in a minute, in 1/100 percent of the
-                              resident pages; 0: 20 (0.2 %) */
+  struct uzswap_tree* tree;  /* the limit is shared with who else uses this
+                                table, and what it says counts; NULL: a table
+                                of this process's own with memory_limit */
+  unsigned idle_seconds;     /* pages not seen in use for so long leave although
+                                nobody needs the memory; 0: no */
+  unsigned promotion_rate;   /* of these the most that may come back within a
+                                minute, in a minute, in 1/100 percent of the
+                                resident pages; 0: 20 (0.2 %) */
   enum uzswap_direct direct; /* files: past the page cache or through it */
   /* NBD exports: processes that are given the same file here share the export,
    * without disturbing each other: they lock bytes of it, each through an open
@@ -146,8 +146,8 @@ struct uzswap_stats {
   uint64_t resident_pages_10min, resident_pages_1h, resident_pages_older;
   uint64_t pages_idle;     /* evicted because they were idle, in pages_out */
   uint64_t pages_promoted; /* of them, back within a minute */
-  uint64_t device_reads; /* of it, the cleaner's included; less than device_in
-                            where pages were read together */
+  uint64_t device_reads;   /* of it, the cleaner's included; less than device_in
+                              where pages were read together */
   uint64_t device_read_bytes;
   uint64_t device_alignment; /* of what is read and written; above 1: past the
                                 page cache */

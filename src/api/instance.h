@@ -17,7 +17,7 @@ namespace uzswap {
 struct Instance {
   Pager pager;
   Zswap* zswap = nullptr;
-  Device* device = nullptr;   // nullptr: no backing store
+  Device* device = nullptr;  // nullptr: no backing store
 };
 
 // Written by uzswap_open and uzswap_close only; nullptr: not open.

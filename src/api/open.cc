@@ -238,9 +238,8 @@ Status CheckLimit(const uzswap_config& config, const Why& why,
                   Instance* opened) {
   const uint64_t held = opened->pager.MeasureRss() * kPageSize;
   // What others of the tree use is not looked at: they give way.
-  const uint64_t limit = config.tree != nullptr
-                             ? config.tree->limit * kPageSize
-                             : config.memory_limit;
+  const uint64_t limit = config.tree != nullptr ? config.tree->limit * kPageSize
+                                                : config.memory_limit;
   if (limit >= held + kRoomBytes) return kOk;
   Line line;
   line << "memory_limit of " << limit

@@ -86,9 +86,9 @@ using AgeFields = const char* [6];
 constexpr AgeFields kResidentAges = {
     "resident_pages_1s",    "resident_pages_10s", "resident_pages_1min",
     "resident_pages_10min", "resident_pages_1h",  "resident_pages_older"};
-constexpr AgeFields kStoredAges = {"age_1s_pages",    "age_10s_pages",
-                                   "age_1m_pages",    "age_10m_pages",
-                                   "age_1h_pages",    "age_older_pages"};
+constexpr AgeFields kStoredAges = {"age_1s_pages", "age_10s_pages",
+                                   "age_1m_pages", "age_10m_pages",
+                                   "age_1h_pages", "age_older_pages"};
 
 // "< 1 s 4.0 MiB, < 10 s 12 MiB, older 1.0 GiB", without those that are empty.
 std::string Ages(const Json& process, const AgeFields& fields) {

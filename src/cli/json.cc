@@ -61,27 +61,27 @@ Json RecordJson(const uzswap_record& record) {
 }
 
 Json SettingsJson(const Options& options) {
-  return {{"memory", options.memory},
-          {"soft_memory", options.soft_memory},
-          {"process_memory", options.process_memory},
-          {"on_full", options.on_full},
-          {"compressor", options.compressor},
-          {"recompressor", options.recompressor},
-          {"zpool", options.zpool},
-          {"max_pool_percent",
-           options.max_pool_percent == UZSWAP_POOL_PERCENT_AUTO
-               ? Json("auto")
-               : Json(options.max_pool_percent)},
-          {"accept_threshold_percent", options.accept_threshold_percent},
-          {"backing", options.backing.empty() ? "none" : options.backing},
-          {"backing_size", options.backing_size},
-          {"encrypt", options.encrypt},
-          {"idle", options.idle},
-          {"promotion_rate", options.promotion_rate},
-          {"direct", options.direct},
-          {"backing_timeout", options.backing_timeout},
-          {"evict", options.evict},
-          {"syscalls", options.syscalls}};
+  return {
+      {"memory", options.memory},
+      {"soft_memory", options.soft_memory},
+      {"process_memory", options.process_memory},
+      {"on_full", options.on_full},
+      {"compressor", options.compressor},
+      {"recompressor", options.recompressor},
+      {"zpool", options.zpool},
+      {"max_pool_percent", options.max_pool_percent == UZSWAP_POOL_PERCENT_AUTO
+                               ? Json("auto")
+                               : Json(options.max_pool_percent)},
+      {"accept_threshold_percent", options.accept_threshold_percent},
+      {"backing", options.backing.empty() ? "none" : options.backing},
+      {"backing_size", options.backing_size},
+      {"encrypt", options.encrypt},
+      {"idle", options.idle},
+      {"promotion_rate", options.promotion_rate},
+      {"direct", options.direct},
+      {"backing_timeout", options.backing_timeout},
+      {"evict", options.evict},
+      {"syscalls", options.syscalls}};
 }
 
 Failure CannotWrite(const std::string& path, int error) {

@@ -64,8 +64,8 @@ struct Options {
   std::string direct;
   unsigned idle = 0;            // seconds; 0: never
   unsigned promotion_rate = 0;  // 1/100 %; 0: the engine's default
-  bool encrypt = true;     // what is written to backing
-  std::string stats_json;  // empty: none
+  bool encrypt = true;          // what is written to backing
+  std::string stats_json;       // empty: none
   std::string evict;
   std::string syscalls;
   bool quiet = false;

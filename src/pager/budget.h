@@ -69,7 +69,11 @@ class Budget {
   // Takes `pages` if `keep` remain free.
   bool TryReserve(PageCount pages, PageCount keep) {
     resident_.fetch_add(pages, std::memory_order_relaxed);
-    if (Free() >= static_cast<int64_t>(keep)) return true;
+    const PageCount used = Used();
+    if (static_cast<int64_t>(limit() - used) >= static_cast<int64_t>(keep)) {
+      tree_.Publish(used);  // what is not used may be given to others
+      return true;
+    }
     resident_.fetch_sub(pages, std::memory_order_relaxed);
     return false;
   }
@@ -78,6 +82,12 @@ class Budget {
   }
   void Release(PageCount pages) {
     resident_.fetch_sub(pages, std::memory_order_relaxed);
+  }
+  // Frames have gone. What relatives have, too, is not free by that; until they
+  // are measured again all of it is taken for such.
+  void Drop(PageCount pages) {
+    Release(pages);
+    tree_.Unshare(pages);
   }
   void Stage(PageCount pages) {
     staged_.fetch_add(pages, std::memory_order_relaxed);
@@ -88,6 +98,7 @@ class Budget {
     staged_.fetch_sub(pages, std::memory_order_relaxed);
   }
   void DropStaged(PageCount pages) {
+    tree_.Unshare(pages);
     staged_.fetch_sub(pages, std::memory_order_relaxed);
   }
   // Pages that were ours are unmanaged memory now.

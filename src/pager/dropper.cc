@@ -68,7 +68,7 @@ PageCount Dropper::DropClean(BlockIndex block, PageMask pages) {
   const auto count = CountPages(dropped);
   // Counts first: whoever waits for one of these pages adds to them again.
   core_.blocks.Went(block, dropped);
-  core_.budget.Release(count);
+  core_.budget.Drop(count);
   core_.budget.NoteStored(count);
   core_.Count(PagerCounter::pages_out, count);
   core_.Count(PagerCounter::pages_out_clean, count);

@@ -124,7 +124,7 @@ PageCount WpEvictor::Finish(BlockIndex block, PageMask stored, PageMask part) {
   const auto count = CountPages(dropped);
   // Counts first: whoever waits for one of these pages adds to them again.
   core_.blocks.Went(block, dropped);
-  core_.budget.Release(count);
+  core_.budget.Drop(count);
   core_.budget.NoteStored(count);
   core_.Count(PagerCounter::pages_out, count);
   ForEachPage(leaving, [&](unsigned i) {

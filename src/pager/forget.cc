@@ -91,7 +91,7 @@ void Pager::ForgetBlockPart(Slot first, Slot end, bool keep_pinned) {
   });
   core_.budget.NoteStored(-static_cast<int64_t>(CountPages(evicted)));
   core_.blocks.Forgot(BlockOf(first), resident << Index(first) % kBlockPages);
-  core_.budget.Release(CountPages(resident));
+  core_.budget.Drop(CountPages(resident));
 }
 
 // A page that a system call in flight may be using: it must stay mapped, so it

@@ -26,8 +26,21 @@ bool Pager::WantsKeeper() {
          __atomic_load_n(&tree.pressure, __ATOMIC_RELAXED) != 0;
 }
 
+// The backing store's budget is for all processes together, too: this one may
+// have what the others leave.
+void Pager::ShareDisk() {
+  TreeBudget& budget = core_.budget.tree();
+  const PageCount limit =
+      __atomic_load_n(&budget.tree().disk_limit, __ATOMIC_RELAXED);
+  if (limit == 0) return;
+  budget.PublishDisk(core_.zswap->device_pages());
+  const PageCount others = budget.DiskOfOthers();
+  core_.zswap->SetDeviceLimit(limit - std::min(limit, others));
+}
+
 void Pager::EnsureKeeper() {
   TreeBudget& tree = core_.budget.tree();
+  ShareDisk();
   if (tree.HasOthers()) tree.Look(core_.budget.Used());
   if (keeper_.running() || !WantsKeeper()) return;
   keeper_.Ensure(
@@ -43,6 +56,7 @@ bool Pager::KeeperStep() {
     core_.budget.Measure();
     core_.budget.tree().Look(core_.budget.Used());
   }
+  ShareDisk();
   KeepBelow(core_.budget.limit());
   if (const PageCount soft = SoftShare(); soft != 0) {
     const PageCount used = core_.budget.Used();

@@ -185,6 +185,7 @@ class Pager {
 
   // keep.cc
   bool WantsKeeper();
+  void ShareDisk();
   void EnsureKeeper();
   bool KeeperStep();
   void KeepBelow(PageCount most);

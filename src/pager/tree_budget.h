@@ -53,6 +53,16 @@ class TreeBudget {
   PageCount shared() const {
     return member_ == nullptr ? 0 : Load(member_->shared);
   }
+  // Pages that may have been shared are not here any more.
+  void Unshare(PageCount pages) {
+    if (member_ == nullptr) return;
+    uint64_t shared = Load(member_->shared);
+    while (shared != 0 && !__atomic_compare_exchange_n(
+                              &member_->shared, &shared,
+                              shared - (pages < shared ? pages : shared), false,
+                              __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+  }
   uzswap_tree& tree() const { return *tree_; }
   // The futex of this process's place; nullptr: it has none.
   uint32_t* wake() const {

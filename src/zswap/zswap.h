@@ -149,6 +149,10 @@ class Zswap {
   // Frames plus metadata, the device's included; cheap: for the budget, called
   // on every fault.
   PageCount memory_pages() const;
+  // What the backing store has of pages written, holes included; 0 without one.
+  PageCount device_pages() const;
+  // The most that it may have, at most what it was opened with.
+  void SetDeviceLimit(PageCount pages);
   // Changes what max_pool_percent refers to.
   void SetTotalPages(PageCount total_pages);
   ZswapStats Stats();

@@ -205,6 +205,17 @@ PageCount Zswap::memory_pages() const {
   return impl_->PoolPages() + PageCeil(impl_->MetadataBytes()) / kPageSize;
 }
 
+PageCount Zswap::device_pages() const {
+  if (impl_->device == nullptr) return 0;
+  const DeviceStats stats = impl_->device->Stats();
+  return PageCeil(stats.live_bytes + stats.garbage_bytes) / kPageSize;
+}
+
+void Zswap::SetDeviceLimit(PageCount pages) {
+  if (impl_->device == nullptr) return;
+  impl_->device->SetSize(std::min(pages, impl_->device_pages_at_start));
+}
+
 void Zswap::SetTotalPages(PageCount total_pages) {
   impl_->limit.SetTotalPages(total_pages);
 }

@@ -25,6 +25,7 @@ namespace uzswap {
 struct Zswap::Impl {
   explicit Impl(const ZswapConfig& config)
       : device(config.device),
+        device_pages_at_start(device == nullptr ? 0 : device->size()),
         limit(config.max_pool_percent, config.accept_threshold_percent),
         balance(config.max_pool_percent),
         balancing(config.balance_tiers && config.device != nullptr) {
@@ -150,6 +151,7 @@ struct Zswap::Impl {
 
   // nullptr: no backing store. Constant.
   Device* const device;
+  const PageCount device_pages_at_start;
 
   // A work item, which must lead back to us.
   struct Item : Work {
