@@ -250,6 +250,56 @@ TEST_P(PagerTest, WhenEverythingIsPinnedTheLimitGivesWay) {
   EXPECT_EQ(uzswap_munmap(base, 32 * kMiB), 0);
 }
 
+// All that may leave is younger than what may not.
+TEST_P(PagerTest, PinnedPagesOfTheOldestGenerationDoNotStopReclaim) {
+  Open({.method = GetParam()});
+  constexpr size_t kBytes = 2 * kMiB;
+  constexpr size_t kCount = kPages / 2;
+  char* base = MapManaged(kCount * kPage);
+  FillAll(base, kBytes / kPage, 1);
+  uzswap_pin(base, kBytes);
+  Random random(7);
+  for (size_t i = 0; i < kCount; ++i) {
+    const size_t page = kBytes / kPage + random.Below(kCount - kBytes / kPage);
+    FillPage(base + page * kPage, page, 1);
+  }
+  if (kExactMemory) {
+    EXPECT_EQ(Stats().limit_exceeded, 0u);
+  }
+  uzswap_unpin(base, kBytes);
+  EXPECT_EQ(CountWrong(base, kBytes / kPage, 1), 0u);
+  EXPECT_EQ(uzswap_munmap(base, kCount * kPage), 0);
+}
+
+TEST_P(PagerTest, AScanLeavesPagesAloneThatAreInUse) {
+  if (GetParam() != UZSWAP_EVICT_WP) GTEST_SKIP() << "staging blurs it";
+  Open({.method = GetParam()});
+  constexpr size_t kUsed = 256;
+  constexpr size_t kCount = kPages / 2;
+  char* base = MapManaged(kCount * kPage);
+  FillAll(base, kCount, 1);
+  const auto use = [&] {
+    size_t wrong = 0;
+    for (size_t i = 0; i < kUsed; ++i) {
+      const size_t page = i * 977 % kUsed * (kCount / kUsed);  // no stream
+      wrong += !PageIs(base + page * kPage, page, 1);
+    }
+    EXPECT_EQ(wrong, 0u);
+  };
+  for (size_t part = 0; part < 4; ++part) {
+    use();
+    EXPECT_EQ(CountWrong(base, kCount / 4, 1), 0u);
+  }
+  use();
+  EXPECT_EQ(CountWrong(base, kCount, 1), 0u);
+  const uint64_t before = Stats().faults;
+  use();
+  if (kExactMemory) {
+    EXPECT_LT(Stats().faults - before, kUsed / 4);
+  }
+  EXPECT_EQ(uzswap_munmap(base, kCount * kPage), 0);
+}
+
 TEST_P(PagerTest, StreamsAreBroughtInAhead) {
   if (!kExactMemory) GTEST_SKIP() << "there is never room to look ahead";
   Open({.method = GetParam(), .room = 64 * kMiB});

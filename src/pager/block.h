@@ -110,7 +110,13 @@ class BlockList {
   // (`leaving`) wanted back while on their way out.
   void Used(BlockIndex block, PageMask pages, bool leaving);
 
-  // The same for what shows which block it is, but has no page's owner (pins).
+  // Pages that could not leave go to the youngest generation; that is no use.
+  // REQUIRES: the caller owns the block, and they are resident.
+  void KeepYoung(BlockIndex index, PageMask pages) {
+    if (pages != 0) MakeYoung(blocks_[index], pages, 3);
+  }
+  // Evidence of use that shows which block it is, but has no page's owner
+  // (pins).
   void Touch(BlockIndex index) { Stamp(blocks_[index]); }
 
   // The block, which the caller has taken, is evicted although nobody needs the

@@ -78,10 +78,23 @@ PageCount Pager::EvictOldest(bool move) {
     const BlockList::Victims victims = core_.blocks.TakeOldest(choice);
     if (victims.block == kNoBlock) break;
     Evictor& evictor = move ? static_cast<Evictor&>(move_) : wp_;
-    gone += evictor.Evict(victims.block, victims.pages);
+    const PageCount went = evictor.Evict(victims.block, victims.pages);
+    if (went == 0) KeepStuck(victims);
+    gone += went;
     core_.blocks.Return(victims.block);
   }
   return gone;
+}
+
+// Pages that cannot leave are pinned, or cannot be read: as the oldest they
+// would be met again and again. REQUIRES: this thread owns the block.
+void Pager::KeepStuck(const BlockList::Victims& victims) {
+  PageMask stuck = 0;
+  ForEachPage(victims.pages, [&](unsigned i) {
+    const PageState state = core_.word(FirstSlot(victims.block) + i).state();
+    if (state == PageState::kResident) stuck |= PageMask{1} << i;
+  });
+  core_.blocks.KeepYoung(victims.block, stuck);
 }
 
 // Evicts about one block; returns how many frames became free or staged.
