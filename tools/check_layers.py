@@ -37,6 +37,7 @@ FORBIDDEN = set("""
 ONLY_IN = {
     "linux/userfaultfd.h": ["src/pager/", "src/cli/preflight.cc"],
     "dlfcn.h": ["src/compress/registry.cc", "src/cli/layout.cc",
+                "src/cli/nbd_check.cc",
                 "src/preload/"],
     "linux/futex.h": ["src/base/os.cc", "src/preload/",
                       "src/cli/tree_limits.cc"],
