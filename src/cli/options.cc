@@ -159,18 +159,45 @@ Check CheckBackingTexts(const OptionTexts& texts, Options* options) {
   return {};
 }
 
-}  // namespace
+struct Adder {
+  CLI::App& run;
 
-void DeclareOptions(CLI::App& run, OptionTexts* texts) {
-  const auto add = [&run](const char* name, std::string* to, const char* env,
-                          const char* help) {
-    // "VALUE: what it is for"
+  // `help` is "VALUE: what it is for".
+  CLI::Option* operator()(const char* name, std::string* to, const char* env,
+                          const char* help) const {
     const std::string_view text = help;
     const size_t colon = text.find(':');
     return run.add_option(name, *to, std::string(text.substr(colon + 2)))
         ->envname(env)
         ->type_name(std::string(text.substr(0, colon)));
-  };
+  }
+};
+
+void DeclareBacking(CLI::App& run, OptionTexts* texts) {
+  const Adder add{run};
+  add("-b,--backing", &texts->backing, "UZSWAP_BACKING",
+      "PATH|none: where pages go when the pool is full:\na directory (a "
+      "private "
+      "unlinked file there;\ndefault /var/tmp), an empty file, a "
+      "block\ndevice, or an NBD export: nbd://HOST/EXPORT,\n"
+      "nbd+unix:///EXPORT?socket=/PATH");
+  add("--backing-size", &texts->backing_size, "UZSWAP_BACKING_SIZE",
+      "SIZE: the most to use there (default 16 times the\nmemory, at most what "
+      "is free)");
+  add("--backing-timeout", &texts->backing_timeout, "UZSWAP_BACKING_TIMEOUT",
+      "SECONDS: how long a lost NBD server is waited for\n(30; 0: for ever)");
+  run.add_flag("--no-encrypt", texts->no_encrypt,
+               "do not encrypt what is written there")
+      ->envname("UZSWAP_NO_ENCRYPT");
+  add("--direct", &texts->direct, "UZSWAP_DIRECT",
+      "auto|on|off: read and write files past the page\ncache (O_DIRECT)")
+      ->group("Advanced");
+}
+
+}  // namespace
+
+void DeclareOptions(CLI::App& run, OptionTexts* texts) {
+  const Adder add{run};
   add("-m,--memory", &texts->memory, "UZSWAP_MEMORY",
       "SIZE|auto: memory that the program and all that it\nstarts may have "
       "together, all included (512M, 1.5G);\nauto: what the cgroup allows, and "
@@ -198,23 +225,7 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
   add("--accept-threshold-percent", &texts->accept_threshold_percent,
       "UZSWAP_ACCEPT_THRESHOLD_PERCENT",
       "N: a full pool takes pages again below this\nshare of its maximum (90)");
-  add("-b,--backing", &texts->backing, "UZSWAP_BACKING",
-      "PATH|none: where pages go when the pool is full:\na directory (a "
-      "private "
-      "unlinked file there;\ndefault /var/tmp), an empty file, a "
-      "block\ndevice, or an NBD export: nbd://HOST/EXPORT,\n"
-      "nbd+unix:///EXPORT?socket=/PATH");
-  add("--backing-size", &texts->backing_size, "UZSWAP_BACKING_SIZE",
-      "SIZE: the most to use there (default 16 times the\nmemory, at most what "
-      "is free)");
-  add("--backing-timeout", &texts->backing_timeout, "UZSWAP_BACKING_TIMEOUT",
-      "SECONDS: how long a lost NBD server is waited for\n(30; 0: for ever)");
-  run.add_flag("--no-encrypt", texts->no_encrypt,
-               "do not encrypt what is written there")
-      ->envname("UZSWAP_NO_ENCRYPT");
-  add("--direct", &texts->direct, "UZSWAP_DIRECT",
-      "auto|on|off: read and write files past the page\ncache (O_DIRECT)")
-      ->group("Advanced");
+  DeclareBacking(run, texts);
   add("--stats-json", &texts->stats_json, "UZSWAP_STATS_JSON",
       "FILE: write all figures there at the end");
   run.add_flag("-q,--quiet", texts->quiet, "no summary at the end")

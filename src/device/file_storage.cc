@@ -32,11 +32,7 @@ class FileStorage final : public GenerationStorage {
   Status ReadAt(const Place& place, size_t offset, std::span<std::byte> first,
                 std::span<std::byte> second) override;
   Result<int> OpenGeneration() override UZSWAP_REQUIRES(mutex_);
-  Status PrepareExtent(unsigned, uint64_t) override { return kOk; }
-  void GenerationClosed(unsigned) override {}
   void OtherDescriptors(int* fds) override { fds[0] = directory_; }
-  void InChild() override {}
-  ByteCount OtherBytes() const override { return 0; }
   void TryDirect(int fd);
 
   // Constant after OpenStorage.

@@ -54,25 +54,32 @@ class GenerationStorage : public Storage {
       : size_(size), mutex_(lock_class) {}
   ~GenerationStorage() = default;
 
-  // ---- what each kind does its own way
+  // ---- what each kind does its own way; none is pure, for that would need
+  // libstdc++ at run time
+  void Destroy() override {}
+  size_t alignment() const override { return 1; }
   // Without the lock. On error nothing is there.
-  virtual Status WriteAt(const Place& place,
-                         std::span<const std::byte> bytes) = 0;
-  virtual Status ReadAt(const Place& place, size_t offset,
-                        std::span<std::byte> first,
-                        std::span<std::byte> second) = 0;
+  virtual Status WriteAt(const Place&, std::span<const std::byte>) {
+    return Status::Error(ENOSYS);
+  }
+  virtual Status ReadAt(const Place&, size_t, std::span<std::byte>,
+                        std::span<std::byte>) {
+    return Status::Error(ENOSYS);
+  }
   // A descriptor of a new generation. ENOSPC: there is only this one.
-  virtual Result<int> OpenGeneration() UZSWAP_REQUIRES(mutex_) = 0;
-  // Makes sure that the generation has room for that extent.
-  virtual Status PrepareExtent(unsigned generation, uint64_t index)
-      UZSWAP_REQUIRES(mutex_) = 0;
-  virtual void GenerationClosed(unsigned generation)
-      UZSWAP_REQUIRES(mutex_) = 0;
+  virtual Result<int> OpenGeneration() UZSWAP_REQUIRES(mutex_) {
+    return Status::Error(ENOSPC);
+  }
+  // Makes sure that the generation has room for the extent of that index.
+  virtual Status PrepareExtent(unsigned, uint64_t) UZSWAP_REQUIRES(mutex_) {
+    return kOk;
+  }
+  virtual void GenerationClosed(unsigned) UZSWAP_REQUIRES(mutex_) {}
   // Up to kMoreDescriptors, or -1.
-  virtual void OtherDescriptors(int* fds) UZSWAP_REQUIRES(mutex_) = 0;
+  virtual void OtherDescriptors(int*) UZSWAP_REQUIRES(mutex_) {}
   // The child's share of what is not about generations; before everything else.
-  virtual void InChild() UZSWAP_REQUIRES(mutex_) = 0;
-  virtual ByteCount OtherBytes() const = 0;
+  virtual void InChild() UZSWAP_REQUIRES(mutex_) {}
+  virtual ByteCount OtherBytes() const { return 0; }
 
   int FdOf(unsigned generation) const UZSWAP_REQUIRES(mutex_) {
     return generations_[generation].fd;

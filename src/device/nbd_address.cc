@@ -12,10 +12,19 @@ constexpr char kSocket[] = "socket=";
 constexpr uint16_t kDefaultPort = 10809;
 
 bool Skip(const char*& p, const char* prefix) {
-  const size_t length = strlen(prefix);
-  if (strncmp(p, prefix, length) != 0) return false;
-  p += length;
+  const char* at = p;
+  for (; *prefix != '\0'; ++prefix, ++at) {
+    if (*at != *prefix) return false;
+  }
+  p = at;
   return true;
+}
+
+bool OneOf(char c, const char* of) {
+  for (; *of != '\0'; ++of) {
+    if (*of == c) return true;
+  }
+  return false;
 }
 
 int Digit(char c, int base) {
@@ -30,7 +39,7 @@ int Digit(char c, int base) {
 // if they do not fit or are no such text.
 int64_t Decode(const char*& p, const char* ends, char* to, size_t capacity) {
   size_t n = 0;
-  for (; *p != '\0' && strchr(ends, *p) == nullptr; ++p) {
+  for (; *p != '\0' && !OneOf(*p, ends); ++p) {
     char c = *p;
     if (c == '%') {
       const int high = Digit(p[1], 16);
@@ -154,8 +163,7 @@ Status ParseTcp(const char* p, NbdAddress* address) {
 }  // namespace
 
 bool IsNbd(const char* text) {
-  return strncmp(text, "nbd:", 4) == 0 || strncmp(text, "nbd+", 4) == 0 ||
-         strncmp(text, "nbds", 4) == 0;
+  return Skip(text, "nbd:") || Skip(text, "nbd+") || Skip(text, "nbds");
 }
 
 Status ParseNbdAddress(const char* text, NbdAddress* address) {

@@ -245,7 +245,9 @@ TEST_F(NbdStorage, AfterAForkBothReadAndNeitherDisturbsTheOther) {
   std::map<uint64_t, Extent> old;
   for (uint64_t i = 0; i < 100; ++i) old[i] = MustWrite(storage, i);
   int pipes[2];
+  int written[2];
   ASSERT_EQ(pipe(pipes), 0);
+  ASSERT_EQ(pipe(written), 0);
   const pid_t child = fork();
   if (child == 0) {
     bool ok = storage->ChildAfterFork().ok();
@@ -253,13 +255,15 @@ TEST_F(NbdStorage, AfterAForkBothReadAndNeitherDisturbsTheOther) {
     for (uint64_t i = 0; i < 150; ++i) {
       young[5000 + i] = MustWrite(storage, 5000 + i);
     }
-    char go;
-    ok = ok && read(pipes[0], &go, 1) == 1 && HoldsAll(storage, old) &&
-         HoldsAll(storage, young);
+    char go = 'g';
+    ok = ok && write(written[1], &go, 1) == 1 && read(pipes[0], &go, 1) == 1 &&
+         HoldsAll(storage, old) && HoldsAll(storage, young);
     storage->CheckInvariants();
     _exit(ok ? 0 : 1);
   }
   storage->ParentAfterFork();
+  char child_has_room;
+  ASSERT_EQ(read(written[0], &child_has_room, 1), 1);
   // Everything goes and is written anew.
   for (const auto& [seed, extent] : old) storage->Free(extent);
   const std::map<uint64_t, Extent> young = Fill(storage, 1000);
@@ -367,7 +371,7 @@ TEST_F(NbdStorage, AfterTheTimeoutItIsAnErrorAndLaterItIsBack) {
 }
 
 TEST_F(NbdStorage, AChildDoesNotDisturbItsParentsConnection) {
-  StartServer({"memory", "64M"});
+  StartServer({"memory", "256M"});
   Storage* storage = MustOpen();
   const Extent extent = MustWrite(storage, 1);
   std::vector<pid_t> children;
