@@ -15,7 +15,7 @@
 namespace uzswap {
 namespace {
 
-enum File : size_t { kStatm, kStatus, kTask };
+enum File : size_t { kStatm, kStatus, kTask, kPagemap };
 
 // Shared memory is rare and its figure is in a slow file: every so many
 // measurements only.
@@ -66,7 +66,7 @@ Status Budget::Open() {
 
 Status Budget::OpenFiles() {
   constexpr const char* kPaths[kFiles] = {"self/statm", "self/status",
-                                          "self/task"};
+                                          "self/task", "self/pagemap"};
   Status result;
   for (size_t i = 0; i < kFiles; ++i) {
     const Result<int> fd = OpenAt(proc_, kPaths[i]);
@@ -103,6 +103,21 @@ void Budget::FollowThisThread() {
     (void)os::Syscall(SYS_dup3, fd.value(), files_[i], O_CLOEXEC);
     os::Close(fd.value());
   }
+}
+
+uint64_t Budget::Exclusive(uint64_t address, unsigned count) const {
+  constexpr uint64_t kExclusivelyMapped = uint64_t{1} << 56;
+  uint64_t entries[64];
+  const size_t bytes = count * sizeof(entries[0]);
+  const uint64_t at = address / kPageSize * sizeof(entries[0]);
+  if (!os::PRead(files_[kPagemap], entries, bytes, at).ok()) {
+    return ~uint64_t{0};
+  }
+  uint64_t mask = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    if ((entries[i] & kExclusivelyMapped) != 0) mask |= uint64_t{1} << i;
+  }
+  return mask;
 }
 
 void Budget::Start(Zswap* zswap) {

@@ -83,12 +83,23 @@ class Budget {
   void Release(PageCount pages) {
     resident_.fetch_sub(pages, std::memory_order_relaxed);
   }
-  // Frames have gone. What relatives have, too, is not free by that; until they
-  // are measured again all of it is taken for such.
+  // Frames have gone. While those that relatives have, too, may go, all are
+  // taken for such, until they are measured again: nothing is free by that.
   void Drop(PageCount pages) {
     Release(pages);
-    tree_.Unshare(pages);
+    if (may_drop_shared()) tree_.Unshare(pages);
   }
+  // A page that a relative of a fork has, too, takes its frame nowhere when it
+  // leaves: it stays while there are others.
+  bool may_drop_shared() const {
+    return may_drop_shared_.load(std::memory_order_relaxed);
+  }
+  void AllowSharedToGo(bool allowed) {
+    may_drop_shared_.store(allowed, std::memory_order_relaxed);
+  }
+  // Of the `count` (at most 64) pages from `address` on, those whose frames
+  // nobody else has; all of them where that cannot be told.
+  uint64_t Exclusive(uint64_t address, unsigned count) const;
   void Stage(PageCount pages) {
     staged_.fetch_add(pages, std::memory_order_relaxed);
     Release(pages);
@@ -98,7 +109,6 @@ class Budget {
     staged_.fetch_sub(pages, std::memory_order_relaxed);
   }
   void DropStaged(PageCount pages) {
-    tree_.Unshare(pages);
     staged_.fetch_sub(pages, std::memory_order_relaxed);
   }
   // Pages that were ours are unmanaged memory now.
@@ -141,7 +151,7 @@ class Budget {
 
  private:
   static constexpr PageCount kMin = 64;
-  static constexpr size_t kFiles = 3;
+  static constexpr size_t kFiles = 4;
 
   PageCount Engine() const {
     return zswap_ == nullptr ? 0 : zswap_->memory_pages();
@@ -161,10 +171,11 @@ class Budget {
   std::atomic<PageCount> peak_without_{0};
   std::atomic<uint32_t> measurements_{0};
   std::atomic<PageCount> told_zswap_{0};
-  // statm, status, task: opened once, so they work without lookups and name
-  // this address space even in a vfork child.
+  std::atomic<bool> may_drop_shared_{true};
+  // statm, status, task, pagemap: opened once, so they work without lookups and
+  // name this address space even in a vfork child.
   int proc_ = -1;
-  int files_[kFiles] = {-1, -1, -1};
+  int files_[kFiles] = {-1, -1, -1, -1};
 };
 
 }  // namespace uzswap

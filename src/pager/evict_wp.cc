@@ -44,7 +44,11 @@ PageMask EvictablePages(Core& core, BlockIndex block, PageMask only) {
                                                   : (PageMask{1} << count) - 1;
                         mask |= bits << first;
                       });
-  return mask & only;
+  mask &= only;
+  if (mask != 0 && !core.budget.may_drop_shared()) {
+    mask &= core.budget.Exclusive(start, kBlockPages);
+  }
+  return mask;
 }
 
 PageCount WpEvictor::Evict(BlockIndex block, PageMask only) {

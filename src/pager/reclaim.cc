@@ -42,12 +42,20 @@ bool Pager::Reserve(PageCount pages) {
 }
 
 bool Pager::Reclaim(PageCount pages) {
+  Budget& budget = core_.budget;
+  const bool shares = budget.tree().shared() > 0;
+  budget.AllowSharedToGo(!shares);
   int futile = 0;
   for (int tries = 0; tries < kTries && futile < kFutile; ++tries) {
-    const int64_t before = core_.budget.Free();
+    const int64_t before = budget.Free();
     if (EvictOne() == 0) (void)core_.zswap->Shrink(kShrinkPages);
-    if (core_.budget.TryReserve(pages, core_.budget.min())) return true;
-    futile = core_.budget.Free() > before ? 0 : futile + 1;
+    if (budget.TryReserve(pages, budget.min())) return true;
+    futile = budget.Free() > before ? 0 : futile + 1;
+    if (futile == kFutile && shares && !budget.may_drop_shared()) {
+      // What is left is others', too. It becomes free when they do the same.
+      budget.AllowSharedToGo(true);
+      futile = 0;
+    }
   }
   return false;
 }
@@ -124,6 +132,7 @@ void Pager::Balance() {
     budget.Measure();
     core_.zswap->Tend();
     EnsureKeeper();
+    budget.AllowSharedToGo(budget.tree().shared() == 0);
     stalls_.Update(os::MonotonicNs(), os::Cycles());
   }
   const auto low = static_cast<int64_t>(budget.low());
