@@ -120,6 +120,7 @@ uzswap_member* TreeBudget::TakePlace() {
       Store(*field, 0);
     }
     __atomic_store_n(&member.parent, 0, __ATOMIC_RELAXED);
+    joined_as_ = self;
     uint32_t end = Word(tree_->members);
     while (end < i + 1 &&
            !__atomic_compare_exchange_n(&tree_->members, &end, i + 1, false,
@@ -308,6 +309,13 @@ bool TreeBudget::Ask(PageCount used, PageCount wanted) {
 
 void TreeBudget::Look(PageCount used) {
   if (member_ == nullptr) return;
+  const uint32_t self = Pid();
+  if (Word(member_->pid) != self) {
+    // A vfork child works on its parent's place. Else somebody took us for
+    // dead, who does not see our process by the number that we have.
+    if (self == joined_as_) Join(used);
+    return;
+  }
   Publish(used);
   if (!TryLock()) return;
   DropDead(NowMs());

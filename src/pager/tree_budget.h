@@ -131,6 +131,7 @@ class TreeBudget {
 
   uzswap_tree* tree_ = nullptr;
   uzswap_member* member_ = nullptr;
+  uint32_t joined_as_ = 0;  // pid
   std::atomic<bool> crowded_{false};
   std::atomic<uint64_t> not_before_{0};  // cycles; of the next question
   // Large, but touched only where there is no table of others.

@@ -204,6 +204,15 @@ TEST_F(TreeBudgetTest, AProcessLimitHoldsWhateverIsGranted) {
   EXPECT_EQ(budget.limit(), 1000u);
 }
 
+TEST_F(TreeBudgetTest, WhoWasTakenForDeadJoinsAgain) {
+  budget.Join(100);
+  tree->member[0].pid = 0;
+  tree->member[0].granted = 0;
+  budget.Look(100);
+  EXPECT_EQ(budget.limit(), kLimit);
+  budget.CheckInvariants();
+}
+
 TEST_F(TreeBudgetTest, LeavingGivesAllBack) {
   budget.Join(100);
   budget.Leave();
