@@ -22,7 +22,8 @@ run_variant() {  # NAME VARIANT ENVIRONMENT OPTIONS...
   local name=$1 variant=$2 setting=$3 code=0
   shift 3
   timeout 60 env "$setting" "${as_user[@]}" "$uzswap" run --quiet \
-    --memory 16M --backing "$work" "$@" -- "$programs/edge_$name" \
+    --memory 96M --process-memory 16M --backing "$work" "$@" -- \
+    "$programs/edge_$name" \
     >"$work/out" 2>"$work/stderr" || code=$?
   if [ $code = 0 ] && [ ! -s "$work/stderr" ] &&
     cmp -s "$work/native" "$work/out"; then

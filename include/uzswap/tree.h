@@ -38,7 +38,7 @@ struct uzswap_member {
   uint64_t pressure; /* pages it lacked lately, decayed << 32 | when, in ms */
   uint64_t shared;   /* part of what it uses that relatives are charged for */
   uint32_t parent;   /* pid of who forked it; 0: nobody */
-  uint32_t reserved;
+  uint32_t born_ms;  /* when that was; 0: `shared` has been measured since */
   uint64_t reserved2;
 };
 

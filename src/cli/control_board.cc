@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <utility>
 
@@ -65,7 +67,13 @@ bool IsAlive(pid_t pid) {
     return false;
   }
   const char state = text[name_end + 2];
-  return state != 'Z' && state != 'X' && state != 'x';
+  if (state == 'X' || state == 'x') return false;
+  if (state != 'Z') return true;
+  // Its main thread has ended; others may go on.
+  std::error_code error;
+  std::filesystem::directory_iterator threads(
+      "/proc/" + std::to_string(pid) + "/task", error);
+  return !error && std::distance(begin(threads), end(threads)) > 1;
 }
 
 ControlBoard::ControlBoard(uzswap_report* report,

@@ -257,7 +257,7 @@ TEST_F(ControlChannel, AClientKilledAtAnyMomentLeavesNoTrace) {
   ExpectAlive();
 }
 
-TEST_F(ControlChannel, NothingToDoCostsOneLookASecond) {
+TEST_F(ControlChannel, NothingToDoCostsTenLooksASecond) {
   Serve();
   ExpectAlive();
   usleep(100'000);
@@ -266,7 +266,7 @@ TEST_F(ControlChannel, NothingToDoCostsOneLookASecond) {
   EXPECT_LE(steps - before, 15);  // the thread's own 50 ms
   Stop();
   server->Step();
-  EXPECT_GT(server->timeout_ms(), 100);
+  EXPECT_GT(server->timeout_ms(), 50);
 }
 
 TEST_F(ControlChannel, AnotherUserIsRefused) {

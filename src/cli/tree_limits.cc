@@ -23,7 +23,7 @@ using std::chrono::milliseconds;
 constexpr uint64_t kPage = 4096;
 constexpr const char* kPolicies[] = {"exceed", "wait", "kill"};
 // With one process there is little to look after.
-constexpr milliseconds kAlone{1000};
+constexpr milliseconds kAlone{100};
 constexpr milliseconds kTogether{50};
 // Measuring what is shared may take this part of the time, and no more.
 constexpr int kMeasureShare = 20;
@@ -53,6 +53,30 @@ std::string SizeText(uint64_t pages) {
   }
   return {};
 }
+
+// Held for the moment of one change. A process that holds it does so for
+// microseconds; one that died with it loses it to whoever asks next.
+class TreeLock {
+ public:
+  explicit TreeLock(uzswap_tree* tree) : tree_(tree) {
+    const auto self = static_cast<uint32_t>(getpid());
+    for (int tries = 0; tries < 1000 && !held_; ++tries) {
+      uint32_t nobody = 0;
+      held_ = __atomic_compare_exchange_n(&tree_->lock, &nobody, self, false,
+                                          __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+    }
+  }
+  ~TreeLock() {
+    if (held_) __atomic_store_n(&tree_->lock, 0, __ATOMIC_RELEASE);
+  }
+  TreeLock(const TreeLock&) = delete;
+  TreeLock& operator=(const TreeLock&) = delete;
+  bool held() const { return held_; }
+
+ private:
+  uzswap_tree* const tree_;
+  bool held_ = false;
+};
 
 }  // namespace
 
@@ -187,7 +211,9 @@ void TreeLimits::DropDead() {
   });
 }
 
-// Only families are looked at: forked processes and those who forked them.
+// Only families are looked at: forked processes and those who forked them. What
+// one is charged for less another is charged for more, so grants move along:
+// else the first would think that it has room.
 void TreeLimits::ChargeShared() {
   std::map<uint32_t, bool> family;
   ForEach([&](const uzswap_member& member) {
@@ -198,13 +224,19 @@ void TreeLimits::ChargeShared() {
   });
   ForEach([&](uzswap_member& member) {
     const uint32_t pid = Load(member.pid);
-    if (!family.contains(pid)) {
-      Store(member.shared, uint64_t{0});
-      return;
-    }
-    const auto charge = read_charge_(static_cast<pid_t>(pid));
+    if (!family.contains(pid) && Load(member.shared) == 0) return;
+    const auto charge = family.contains(pid)
+                            ? read_charge_(static_cast<pid_t>(pid))
+                            : std::nullopt;
     const bool known = charge && charge->pages > charge->proportional;
-    Store(member.shared, known ? charge->pages - charge->proportional : 0);
+    const uint64_t after = known ? charge->pages - charge->proportional : 0;
+    const TreeLock lock(tree_);
+    if (!lock.held()) return;  // next time
+    const uint64_t before = Load(member.shared);
+    const uint64_t granted = Load(member.granted) + before;
+    Store(member.shared, after);
+    Store(member.born_ms, uint32_t{0});
+    Store(member.granted, granted > after ? granted - after : 0);
   });
 }
 

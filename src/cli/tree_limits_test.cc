@@ -95,6 +95,15 @@ TEST_F(TreeLimitsTest, FamiliesAreChargedForEachSharedPageOnce) {
   limits.Step();
   EXPECT_EQ(parent.shared, 400u);
   EXPECT_EQ(child.shared, 500u);
+  // What they are granted follows: nobody gains room by it.
+  EXPECT_EQ(parent.granted, 600u);
+  EXPECT_EQ(child.granted, 500u);
+  charges.erase(11);
+  dead = {11};
+  charges[10] = {1000, 1000};
+  usleep(100'000);
+  limits.Step();
+  EXPECT_EQ(parent.granted, 1000u);
   EXPECT_EQ(stranger.shared, 0u);
 }
 

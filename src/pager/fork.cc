@@ -13,6 +13,10 @@
 namespace uzswap {
 namespace {
 
+// A process with less has nothing to give (1 MiB of tables and stacks, and the
+// pages that are never taken from anybody).
+constexpr PageCount kWorthKeeping = 2048;
+
 // While one of these lives the process may have as many descriptors as its
 // privileges allow. REQUIRES: there is one thread, as in a forked child.
 class RoomForDescriptors {
@@ -59,6 +63,8 @@ void Pager::PrepareFork() {
 void Pager::ParentAfterFork() {
   core_.zswap->ParentAfterFork();
   core_.map_lock.Unlock();
+  // It may sleep now until the child ends, which may need what it has.
+  if (core_.budget.Used() > kWorthKeeping) StartKeeper();
 }
 
 Status Pager::ChildAfterFork() {

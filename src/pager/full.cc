@@ -30,6 +30,7 @@ bool Pager::NoRoom(PageCount pages) {
   uzswap_tree& tree = budget.tree().tree();
   // Others have yet to give way, and there is room until then.
   const bool exceeds = budget.tree().UsedByAll() + pages > tree.limit;
+  if (exceeds && budget.tree().Unmeasured()) return false;
   if (exceeds) {
     __atomic_fetch_add(&tree.times_full, 1, __ATOMIC_RELAXED);
     const uint32_t policy = __atomic_load_n(&tree.on_full, __ATOMIC_RELAXED);
@@ -57,7 +58,8 @@ bool Pager::NoRoom(PageCount pages) {
 // No lock is held: another thread may be about to free memory, another process
 // to end, the user to raise a limit.
 void Pager::WaitForRoom() {
-  if (!waiting_told_.exchange(true, std::memory_order_relaxed)) {
+  if (!core_.budget.tree().Unmeasured() &&
+      !waiting_told_.exchange(true, std::memory_order_relaxed)) {
     Line line;
     line
         << "memory and backing store are full: the program waits, as --on-full "

@@ -42,10 +42,14 @@ void Pager::EnsureKeeper() {
   TreeBudget& tree = core_.budget.tree();
   ShareDisk();
   if (tree.HasOthers()) tree.Look(core_.budget.Used());
-  if (keeper_.running() || !WantsKeeper()) return;
-  keeper_.Ensure(
-      [](void* pager) { return static_cast<Pager*>(pager)->KeeperStep(); },
-      this, tree.wake());
+  if (!keeper_.running() && WantsKeeper()) StartKeeper();
+}
+
+void Pager::StartKeeper() {
+  const auto step = [](void* pager) {
+    return static_cast<Pager*>(pager)->KeeperStep();
+  };
+  keeper_.Ensure(step, this, core_.budget.tree().wake());
 }
 
 // One step of the keeper. False: the program's threads are gone.

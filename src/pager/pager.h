@@ -178,6 +178,7 @@ class Pager {
       UZSWAP_REQUIRES_SHARED(core_.map_lock);
   bool UseMove();
   PageCount StagingTarget() const;
+  bool SparesShared();
   void MeasureAfter(uint64_t bytes);
 
   // full.cc
@@ -188,6 +189,7 @@ class Pager {
   bool WantsKeeper();
   void ShareDisk();
   void EnsureKeeper();
+  void StartKeeper();
   bool KeeperStep();
   void KeepBelow(PageCount most);
   PageCount SoftShare();

@@ -43,7 +43,7 @@ bool Pager::Reserve(PageCount pages) {
 
 bool Pager::Reclaim(PageCount pages) {
   Budget& budget = core_.budget;
-  const bool shares = budget.tree().shared() > 0;
+  const bool shares = SparesShared();
   budget.AllowSharedToGo(!shares);
   int futile = 0;
   for (int tries = 0; tries < kTries && futile < kFutile; ++tries) {
@@ -58,6 +58,13 @@ bool Pager::Reclaim(PageCount pages) {
     }
   }
   return false;
+}
+
+// Frames that a relative has, too, stay; but not when there are hardly any
+// others: what has just been faulted in would leave again, for ever.
+bool Pager::SparesShared() {
+  const PageCount shared = core_.budget.tree().shared();
+  return shared > 0 && core_.budget.resident() > shared + kFloorPages;
 }
 
 bool Pager::UseMove() {
@@ -132,7 +139,7 @@ void Pager::Balance() {
     budget.Measure();
     core_.zswap->Tend();
     EnsureKeeper();
-    budget.AllowSharedToGo(budget.tree().shared() == 0);
+    budget.AllowSharedToGo(!SparesShared());
     stalls_.Update(os::MonotonicNs(), os::Cycles());
   }
   const auto low = static_cast<int64_t>(budget.low());

@@ -22,6 +22,8 @@ constexpr unsigned kLockTries = 200;
 // Cycles after a question in vain before the next.
 constexpr uint64_t kPatience = 400000;
 constexpr uint32_t kDeadEveryMs = 100;
+// For `uzswap run` to measure a new child; without it life goes on.
+constexpr uint32_t kMeasureMs = 500;
 // Pressure halves in this time.
 constexpr uint32_t kHalfLifeMs = 256;
 constexpr uint32_t kWakeAll = INT_MAX;
@@ -62,10 +64,10 @@ uint64_t Decayed(uint64_t pressure, uint32_t now_ms) {
 }  // namespace
 
 void TreeBudget::Attach(uzswap_tree* tree, PageCount limit) {
-  tree_ = tree != nullptr ? tree : &own_;
+  tree_ = tree != nullptr ? tree : Own();
   if (tree != nullptr) return;
-  own_.limit = limit;
-  own_.capacity = 1;
+  tree_->limit = limit;
+  tree_->capacity = 1;
 }
 
 PageCount TreeBudget::Outside() const {
@@ -79,6 +81,12 @@ void TreeBudget::ForEachOther(F f) const {
     uzswap_member& member = tree_->member[i];
     if (&member != member_ && Word(member.pid) != 0) f(member);
   }
+}
+
+bool TreeBudget::Unmeasured() const {
+  if (member_ == nullptr) return false;
+  const uint32_t born = Word(member_->born_ms);
+  return born != 0 && NowMs() - born < kMeasureMs;
 }
 
 bool TreeBudget::TryLock() {
@@ -120,6 +128,7 @@ uzswap_member* TreeBudget::TakePlace() {
       Store(*field, 0);
     }
     __atomic_store_n(&member.parent, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&member.born_ms, 0, __ATOMIC_RELAXED);
     joined_as_ = self;
     uint32_t end = Word(tree_->members);
     while (end < i + 1 &&
@@ -145,9 +154,9 @@ void TreeBudget::Join(PageCount used) {
 }
 
 void TreeBudget::JoinAsChild(PageCount inherited) {
-  if (tree_ == &own_) {  // a copy of the parent's, for us alone
-    own_.member[0].pid = 0;
-    own_.lock = 0;
+  if (tree_ == Own()) {  // a copy of the parent's, for us alone
+    tree_->member[0].pid = 0;
+    tree_->lock = 0;
     Join(inherited);
     return;
   }
@@ -158,6 +167,7 @@ void TreeBudget::JoinAsChild(PageCount inherited) {
   Store(member_->shared, inherited);
   __atomic_store_n(&member_->parent, parent, __ATOMIC_RELAXED);
   (void)Ask(0, kLeast);
+  __atomic_store_n(&member_->born_ms, NowMs() | 1, __ATOMIC_RELAXED);
   if (Load(member_->granted) < kLeast) Store(member_->granted, kLeast);
 }
 
@@ -169,11 +179,15 @@ void TreeBudget::Leave() {
   member_ = nullptr;
   if (member.parent != 0) {
     const uint32_t parent = member.parent;
+    const bool locked = TryLock();
     ForEachOther([&](uzswap_member& other) {
-      if (Word(other.pid) == parent || other.parent == parent) {
-        Store(other.shared, 0);
-      }
+      if (Word(other.pid) != parent && other.parent != parent) return;
+      // What we had for it goes with the charge.
+      const PageCount shared =
+          __atomic_exchange_n(&other.shared, 0, __ATOMIC_RELAXED);
+      __atomic_fetch_add(&other.granted, shared, __ATOMIC_RELAXED);
     });
+    if (locked) Unlock();
   }
   Store(member.used, 0);
   Store(member.granted, 0);
@@ -249,7 +263,8 @@ PageCount TreeBudget::TakeUnused(PageCount wanted, PageCount slack) {
 // Makes the one give way who can best.
 void TreeBudget::Squeeze(const Survey& survey, PageCount chunk,
                          uint32_t now_ms) {
-  const PageCount floor = Load(tree_->limit) / (2 * survey.members);
+  const PageCount floor =
+      Load(tree_->limit) / (2 * std::max(1u, survey.members));
   const PageCount own = Load(member_->granted);
   const uint64_t pressure = Decayed(Load(member_->pressure), now_ms);
   uzswap_member* victim = nullptr;
@@ -281,12 +296,16 @@ bool TreeBudget::Ask(PageCount used, PageCount wanted) {
     return false;
   const uint64_t now = os::Cycles();
   if (now < not_before_.load(std::memory_order_relaxed)) return false;
+  // Were it to grow now, the parent would give way with pages that both have,
+  // and nothing would be free.
+  if (Unmeasured()) return false;
   Publish(used);
   if (!TryLock()) return false;
   const uint32_t now_ms = NowMs();
   NotePressure(wanted, now_ms);
   DropDead(now_ms);
   const Survey survey = Count();
+  const PageCount own_before = Load(member_->granted);
   crowded_.store(survey.members > 1, std::memory_order_relaxed);
   if (survey.used > tree_->peak) Store(tree_->peak, survey.used);
   Trim(survey, limit);
@@ -295,8 +314,10 @@ bool TreeBudget::Ask(PageCount used, PageCount wanted) {
   const bool poor = own < limit / (2 * std::max(1u, survey.members));
   const PageCount reserve =
       survey.members > 1 && !poor ? std::min(limit / 16, kMaxReserve) : 0;
-  const PageCount committed = survey.committed + reserve;
-  PageCount more = std::min(chunk, limit > committed ? limit - committed : 0);
+  // What this process uses above its grant takes nothing from it.
+  const PageCount taken =
+      survey.committed - std::max(own_before, used) + own + reserve;
+  PageCount more = std::min(chunk, limit > taken ? limit - taken : 0);
   if (more < wanted) more += TakeUnused(chunk - more, SlackOf(limit));
   if (more < wanted && survey.leaving < chunk) Squeeze(survey, chunk, now_ms);
   Store(member_->granted, std::min(own + more, limit));

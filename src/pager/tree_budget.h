@@ -15,6 +15,7 @@
 #include <uzswap/tree.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 #include "base/page.h"
@@ -64,6 +65,9 @@ class TreeBudget {
     }
   }
   uzswap_tree& tree() const { return *tree_; }
+  // A child of which it is not known yet what it has of its parent's; it gets
+  // nothing until then, for half a second at most.
+  bool Unmeasured() const;
   // The futex of this process's place; nullptr: it has none.
   uint32_t* wake() const {
     return member_ == nullptr ? nullptr : &member_->wake;
@@ -109,6 +113,7 @@ class TreeBudget {
   static void Store(uint64_t& field, uint64_t value) {
     __atomic_store_n(&field, value, __ATOMIC_RELAXED);
   }
+  uzswap_tree* Own() { return reinterpret_cast<uzswap_tree*>(own_); }
   PageCount Outside() const;
   bool TryLock();
   void Unlock();
@@ -134,8 +139,9 @@ class TreeBudget {
   uint32_t joined_as_ = 0;  // pid
   std::atomic<bool> crowded_{false};
   std::atomic<uint64_t> not_before_{0};  // cycles; of the next question
-  // Large, but touched only where there is no table of others.
-  uzswap_tree own_ = {};
+  // A table with one place, where there is no table of others.
+  alignas(uzswap_tree) char own_[offsetof(uzswap_tree, member) +
+                                 sizeof(uzswap_member)] = {};
 };
 
 }  // namespace uzswap

@@ -105,6 +105,11 @@ TEST_F(TreeBudgetTest, WhoIsAloneMayHaveAllOfIt) {
   budget.CheckInvariants();
 }
 
+TEST_F(TreeBudgetTest, WhatItHasAlreadyIsPartOfWhatItIsGranted) {
+  budget.Join(kLimit - 1024);
+  EXPECT_EQ(budget.limit(), kLimit);
+}
+
 TEST_F(TreeBudgetTest, WithoutATableThereIsOneOfItsOwn) {
   const auto alone = std::make_unique<TreeBudget>();
   alone->Attach(nullptr, 1234);
