@@ -295,6 +295,9 @@ UZSWAP_API void uzswap_run_work(void);
 /* Returns when there is neither work nor a thread. For what the kernel refuses
  * to processes with threads. */
 UZSWAP_API void uzswap_finish_work(void);
+/* Ends what each uzswap_finish_work began: until then no thread is made that
+ * waits for others (that of work that is queued is made all the same). */
+UZSWAP_API void uzswap_allow_threads(void);
 /* The same, and no thread is ever started again, also not in forked children:
  * for a process whose seccomp filter may forbid clone. */
 UZSWAP_API void uzswap_forbid_threads(void);

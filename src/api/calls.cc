@@ -188,7 +188,13 @@ void uzswap_run_work(void) {
 void uzswap_finish_work(void) {
   SignalsBlocked blocked;
   Instance* i = GetInstance();
-  if (i != nullptr) i->zswap->FlushWork();
+  if (i == nullptr) return;
+  i->pager.StopKeeper(/*for_ever=*/false);
+  i->zswap->FlushWork();
+}
+
+void uzswap_allow_threads(void) {
+  if (Instance* i = GetInstance(); i != nullptr) i->pager.AllowKeeper();
 }
 
 void uzswap_forbid_threads(void) {

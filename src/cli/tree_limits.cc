@@ -224,14 +224,18 @@ void TreeLimits::ChargeShared() {
   });
   ForEach([&](uzswap_member& member) {
     const uint32_t pid = Load(member.pid);
-    if (!family.contains(pid) && Load(member.shared) == 0) return;
+    // One that came while the others were measured is measured next time.
+    if (!family.contains(pid) &&
+        (Load(member.shared) == 0 || Load(member.parent) != 0)) {
+      return;
+    }
     const auto charge = family.contains(pid)
                             ? read_charge_(static_cast<pid_t>(pid))
                             : std::nullopt;
     const bool known = charge && charge->pages > charge->proportional;
     const uint64_t after = known ? charge->pages - charge->proportional : 0;
     const TreeLock lock(tree_);
-    if (!lock.held()) return;  // next time
+    if (!lock.held() || Load(member.pid) != pid) return;  // next time
     const uint64_t before = Load(member.shared);
     const uint64_t granted = Load(member.granted) + before;
     Store(member.shared, after);

@@ -29,7 +29,9 @@ bool Pager::NoRoom(PageCount pages) {
   Budget& budget = core_.budget;
   uzswap_tree& tree = budget.tree().tree();
   // Others have yet to give way, and there is room until then.
-  const bool exceeds = budget.tree().UsedByAll() + pages > tree.limit;
+  const bool exceeds =
+      budget.tree().UsedByAll() + pages > tree.limit ||
+      (tree.process_limit != 0 && budget.Used() + pages > tree.process_limit);
   if (exceeds && budget.tree().Unmeasured()) return false;
   if (exceeds) {
     __atomic_fetch_add(&tree.times_full, 1, __ATOMIC_RELAXED);

@@ -94,7 +94,9 @@ PageCount Pager::SoftShare() {
 }
 
 void Pager::KeepBelow(PageCount most) {
-  for (int i = 0; i < kBlocksAtOnce && core_.budget.Used() > most; ++i) {
+  for (int i = 0;
+       i < kBlocksAtOnce && core_.budget.Used() > most && !keeper_.stopping();
+       ++i) {
     ScopedSharedLock lock(core_.map_lock);
     if (EvictOne() == 0 && core_.zswap->Shrink(kBlockPages) == 0) break;
     core_.budget.Publish();
@@ -107,15 +109,19 @@ void Pager::SetIdle(unsigned seconds, uint32_t promotion_rate) {
   SetPromotionRate(promotion_rate);
 }
 
-void Pager::LeaveTree() { core_.budget.tree().Leave(); }
+void Pager::LeaveTree() {
+  keeper_.Stop();
+  core_.budget.tree().Leave();
+}
 
 void Pager::JoinTree() { core_.budget.tree().Join(core_.budget.Used()); }
 
 void Pager::StopKeeper(bool for_ever) {
   if (for_ever) {
     keeper_.Forbid();
+    core_.budget.tree().StayQuiet();
   } else {
-    keeper_.Stop();
+    keeper_.HoldOff();
   }
 }
 

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/mutex.h"
 #include "base/raw_thread.h"
 
 namespace uzswap {
@@ -38,21 +39,31 @@ class Keeper {
   void Ensure(Step step, void* argument, uint32_t* wake);
   // Afterwards there is no thread. It may be made again by Ensure.
   void Stop();
+  // The same until LetGo; calls add up.
+  void HoldOff();
+  void LetGo() { holds_.fetch_sub(1, std::memory_order_relaxed); }
   // The same for ever, also in forked children.
   void Forbid();
   // The process that Ensure works in: this one.
   void BindToProcess();
   // Gives the thread's memory back. REQUIRES: Stop, and no Ensure any more.
-  void Release() { thread_.Release(); }
+  void Release();
   void ResetInChild();
 
+  // For long steps: Stop waits for the end of one.
+  bool stopping() const { return stop_.load(std::memory_order_acquire); }
   bool running() const { return running_.load(std::memory_order_acquire); }
 
  private:
   static void ThreadMain(void* keeper);
   void Run();
+  void StopLocked() UZSWAP_REQUIRES(mutex_);
 
-  RawThread thread_;
+  static LockClass lock_class_;
+  // Of starting and stopping; never waited for by who starts.
+  Mutex mutex_{lock_class_};
+  RawThread thread_ UZSWAP_GUARDED_BY(mutex_);
+  std::atomic<int> holds_{0};
   std::atomic<bool> running_{false};
   std::atomic<bool> stop_{false};
   std::atomic<bool> forbidden_{false};

@@ -103,7 +103,8 @@ Status Pager::MakeRoomFor(uint64_t start, uint64_t end) {
   for (int futile = 0; futile < kFutile;) {
     // Evicting may hit the range itself, so this is counted anew.
     const PageCount away = CountAway(start, end);
-    if (away > core_.budget.limit()) break;
+    if (away > core_.budget.tree().most()) break;
+    (void)core_.budget.Ask(away + core_.budget.min());
     if (core_.budget.TryReserve(away, core_.budget.min())) {
       core_.budget.Release(away);  // nobody else can take it: we hold the lock
       return kOk;

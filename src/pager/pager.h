@@ -90,8 +90,10 @@ class Pager {
   void LeaveTree();
   void JoinTree();
   // Before calls that a process with more than the program's threads may not
-  // make: afterwards there is no keeper; `for_ever`: never again.
+  // make: afterwards there is no keeper until AllowKeeper; `for_ever`: never
+  // again.
   void StopKeeper(bool for_ever);
+  void AllowKeeper() { keeper_.LetGo(); }
   // A thread of the program is about to end: nothing of ours keeps a process
   // alive that has no other.
   void ThreadEnds();

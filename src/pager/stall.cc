@@ -51,14 +51,18 @@ uint64_t StallClock::Passed(uint64_t since, uint64_t now) {
 void StallClock::Enter(uint64_t now) {
   uint64_t seen = word_.load(std::memory_order_relaxed);
   uint64_t next;
+  // Whoever comes late with the time that it looked at must not count again
+  // what others have counted meanwhile.
+  const uint64_t since = std::max(now, ended_.load(std::memory_order_relaxed));
   do {
-    next = seen < kOne ? kOne | (now & kSince) : seen + kOne;
+    next = seen < kOne ? kOne | (since & kSince) : seen + kOne;
   } while (!word_.compare_exchange_weak(seen, next, std::memory_order_relaxed));
 }
 
 void StallClock::Leave(uint64_t now) {
   const uint64_t seen = word_.fetch_sub(kOne, std::memory_order_relaxed);
   if (seen >> kCountShift != 1) return;
+  ended_.store(now, std::memory_order_relaxed);
   total_.fetch_add(Passed(seen & kSince, now), std::memory_order_relaxed);
 }
 

@@ -55,6 +55,7 @@ class StallClock {
 
   std::atomic<uint64_t> word_{0};
   std::atomic<uint64_t> total_{0};  // of stalls that have ended
+  std::atomic<uint64_t> ended_{0};  // when the last one did
   std::atomic<uint64_t> updated_ns_{0};
   std::atomic<bool> updating_{false};
   // Written by the one who updates. Averages: in units of 2^-20.

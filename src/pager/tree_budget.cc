@@ -65,7 +65,13 @@ uint64_t Decayed(uint64_t pressure, uint32_t now_ms) {
 
 void TreeBudget::Attach(uzswap_tree* tree, PageCount limit) {
   tree_ = tree != nullptr ? tree : Own();
-  if (tree != nullptr) return;
+  if (tree != nullptr) {
+    // Of the program that became this one.
+    uint32_t self = Pid();
+    (void)__atomic_compare_exchange_n(&tree_->lock, &self, 0, false,
+                                      __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+    return;
+  }
   tree_->limit = limit;
   tree_->capacity = 1;
 }
@@ -84,20 +90,21 @@ void TreeBudget::ForEachOther(F f) const {
 }
 
 bool TreeBudget::Unmeasured() const {
-  if (member_ == nullptr) return false;
+  if (!IsIn()) return false;
   const uint32_t born = Word(member_->born_ms);
   return born != 0 && NowMs() - born < kMeasureMs;
 }
 
+// The lock names a thread: an exec ends all others of its process.
 bool TreeBudget::TryLock() {
-  const uint32_t self = Pid();
+  const uint32_t self = static_cast<uint32_t>(os::ThreadId());
   for (unsigned tries = 0; tries < kLockTries; ++tries) {
     uint32_t holder = 0;
     if (__atomic_compare_exchange_n(&tree_->lock, &holder, self, false,
                                     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
       return true;
     }
-    if (tries + 1 == kLockTries && holder != self && IsDead(holder)) {
+    if (tries + 1 == kLockTries && !quiet_ && IsDead(holder)) {
       return __atomic_compare_exchange_n(&tree_->lock, &holder, self, false,
                                          __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
     }
@@ -141,8 +148,10 @@ uzswap_member* TreeBudget::TakePlace() {
 }
 
 void TreeBudget::Join(PageCount used) {
-  member_ = TakePlace();
-  if (member_ == nullptr) return;
+  uzswap_member* const place = TakePlace();
+  if (place == nullptr) return;
+  member_ = place;
+  left_.store(false, std::memory_order_release);
   not_before_.store(0, std::memory_order_relaxed);
   Publish(used);
   const PageCount most = Load(tree_->limit);
@@ -162,10 +171,11 @@ void TreeBudget::JoinAsChild(PageCount inherited) {
   }
   const uint32_t parent = static_cast<uint32_t>(os::Syscall(SYS_getppid));
   member_ = TakePlace();
+  left_.store(member_ == nullptr, std::memory_order_release);
   if (member_ == nullptr) return;
   not_before_.store(0, std::memory_order_relaxed);
+  __atomic_store_n(&member_->parent, parent, __ATOMIC_RELEASE);
   Store(member_->shared, inherited);
-  __atomic_store_n(&member_->parent, parent, __ATOMIC_RELAXED);
   (void)Ask(0, kLeast);
   __atomic_store_n(&member_->born_ms, NowMs() | 1, __ATOMIC_RELAXED);
   if (Load(member_->granted) < kLeast) Store(member_->granted, kLeast);
@@ -174,18 +184,21 @@ void TreeBudget::JoinAsChild(PageCount inherited) {
 // Those who were charged for less because they shared with us are on their own
 // until they are measured again.
 void TreeBudget::Leave() {
-  if (member_ == nullptr) return;
+  if (!IsIn()) return;
+  // The place stays ours to look at: another thread may be about to.
   uzswap_member& member = *member_;
-  member_ = nullptr;
+  left_.store(true, std::memory_order_release);
   if (member.parent != 0) {
     const uint32_t parent = member.parent;
     const bool locked = TryLock();
+    PageCount left = Load(member.used);  // what it was charged for
     ForEachOther([&](uzswap_member& other) {
       if (Word(other.pid) != parent && other.parent != parent) return;
-      // What we had for it goes with the charge.
-      const PageCount shared =
-          __atomic_exchange_n(&other.shared, 0, __ATOMIC_RELAXED);
-      __atomic_fetch_add(&other.granted, shared, __ATOMIC_RELAXED);
+      const PageCount shared = Load(other.shared);
+      const PageCount back = std::min(shared, left);
+      left -= back;
+      Store(other.shared, shared - back);
+      Store(other.granted, Load(other.granted) + back);
     });
     if (locked) Unlock();
   }
@@ -205,7 +218,6 @@ TreeBudget::Survey TreeBudget::Count() const {
     survey.granted += granted;
     survey.used += used;
     survey.committed += std::max(granted, used);
-    survey.leaving += used > granted ? used - granted : 0;
   }
   return survey;
 }
@@ -213,7 +225,7 @@ TreeBudget::Survey TreeBudget::Count() const {
 // Of other processes' places; a place that is taken anew meanwhile is reset by
 // who takes it.
 void TreeBudget::DropDead(uint32_t now_ms) {
-  if (now_ms - tree_->looked_ms < kDeadEveryMs) return;
+  if (quiet_ || now_ms - tree_->looked_ms < kDeadEveryMs) return;
   tree_->looked_ms = now_ms;
   ForEachOther([](uzswap_member& member) {
     const uint32_t pid = Word(member.pid);
@@ -274,6 +286,8 @@ void TreeBudget::Squeeze(const Survey& survey, PageCount chunk,
     const uint64_t theirs = Decayed(Load(member.pressure), now_ms);
     const PageCount kept = theirs == 0 ? kLeast : floor;
     if (granted <= kept + chunk || granted - kept <= most) return;
+    // It is at it, or cannot: what it has is pinned, or it is stopped.
+    if (Load(member.used) > granted) return;
     const bool needs_less = theirs * 2 < pressure;
     const bool has_more = granted > own + 2 * chunk && theirs / 2 <= pressure;
     if (own >= floor && !needs_less && !has_more) return;
@@ -290,10 +304,9 @@ void TreeBudget::NotePressure(PageCount wanted, uint32_t now_ms) {
 }
 
 bool TreeBudget::Ask(PageCount used, PageCount wanted) {
-  if (member_ == nullptr) return false;
+  if (!IsIn()) return false;
   const PageCount limit = Load(tree_->limit);
-  if (!Crowded() && !HasOthers() && Load(member_->granted) >= limit)
-    return false;
+  if (Load(member_->granted) >= most()) return false;
   const uint64_t now = os::Cycles();
   if (now < not_before_.load(std::memory_order_relaxed)) return false;
   // Were it to grow now, the parent would give way with pages that both have,
@@ -319,8 +332,8 @@ bool TreeBudget::Ask(PageCount used, PageCount wanted) {
       survey.committed - std::max(own_before, used) + own + reserve;
   PageCount more = std::min(chunk, limit > taken ? limit - taken : 0);
   if (more < wanted) more += TakeUnused(chunk - more, SlackOf(limit));
-  if (more < wanted && survey.leaving < chunk) Squeeze(survey, chunk, now_ms);
-  Store(member_->granted, std::min(own + more, limit));
+  if (more < wanted) Squeeze(survey, chunk, now_ms);
+  Store(member_->granted, std::min(own + more, std::max(own, most())));
   Unlock();
   if (more == 0) {
     not_before_.store(now + kPatience, std::memory_order_relaxed);
@@ -329,7 +342,7 @@ bool TreeBudget::Ask(PageCount used, PageCount wanted) {
 }
 
 void TreeBudget::Look(PageCount used) {
-  if (member_ == nullptr) return;
+  if (!IsIn()) return;
   const uint32_t self = Pid();
   if (Word(member_->pid) != self) {
     // A vfork child works on its parent's place. Else somebody took us for
@@ -365,7 +378,7 @@ void TreeBudget::CheckInvariants() const {
     if (Word(member.pid) == 0) continue;
     CHECK(Load(member.granted) <= Load(tree_->limit) + kLeast);
   }
-  if (member_ != nullptr) CHECK(Word(member_->pid) == Pid());
+  if (IsIn()) CHECK(Word(member_->pid) == Pid());
 }
 
 }  // namespace uzswap

@@ -44,19 +44,22 @@ class TreeBudget {
 
   // What this process may use now.
   PageCount limit() const {
-    const PageCount most = Load(tree_->limit);
+    const PageCount granted = IsIn() ? Load(member_->granted) : Outside();
+    return granted < most() ? granted : most();
+  }
+  // What it could be granted if nobody else wanted any.
+  PageCount most() const {
+    const PageCount all = Load(tree_->limit);
     const PageCount own = Load(tree_->process_limit);
-    const PageCount granted =
-        member_ == nullptr ? Outside() : Load(member_->granted);
-    const PageCount least = granted < most ? granted : most;
-    return own != 0 && own < least ? own : least;
+    return own != 0 && own < all ? own : all;
   }
-  PageCount shared() const {
-    return member_ == nullptr ? 0 : Load(member_->shared);
-  }
+  PageCount shared() const { return IsIn() ? Load(member_->shared) : 0; }
+  // No system call that a filter of the program's may kill for: the dead are
+  // left to others.
+  void StayQuiet() { quiet_ = true; }
   // Pages that may have been shared are not here any more.
   void Unshare(PageCount pages) {
-    if (member_ == nullptr) return;
+    if (!IsIn()) return;
     uint64_t shared = Load(member_->shared);
     while (shared != 0 && !__atomic_compare_exchange_n(
                               &member_->shared, &shared,
@@ -69,16 +72,14 @@ class TreeBudget {
   // nothing until then, for half a second at most.
   bool Unmeasured() const;
   // The futex of this process's place; nullptr: it has none.
-  uint32_t* wake() const {
-    return member_ == nullptr ? nullptr : &member_->wake;
-  }
+  uint32_t* wake() const { return IsIn() ? &member_->wake : nullptr; }
 
   // Other processes see it from now on.
   void Publish(PageCount used) {
-    if (member_ != nullptr) Store(member_->used, used);
+    if (IsIn()) Store(member_->used, used);
   }
   void PublishDisk(PageCount pages) {
-    if (member_ != nullptr) Store(member_->disk, pages);
+    if (IsIn()) Store(member_->disk, pages);
   }
   // Tries to be granted `wanted` pages more than are granted, and notes that
   // they were lacking. Returns whether more is granted now. Cheap when asked
@@ -104,7 +105,6 @@ class TreeBudget {
     PageCount granted = 0;
     PageCount committed = 0;  // each one's grant or use, whichever is more
     PageCount used = 0;
-    PageCount leaving = 0;  // what is used above grants: on its way out
   };
 
   static PageCount Load(const uint64_t& field) {
@@ -113,6 +113,9 @@ class TreeBudget {
   static void Store(uint64_t& field, uint64_t value) {
     __atomic_store_n(&field, value, __ATOMIC_RELAXED);
   }
+  // False: it found no place, or has left. A thread that saw it in may still
+  // write to the place.
+  bool IsIn() const { return !left_.load(std::memory_order_acquire); }
   uzswap_tree* Own() { return reinterpret_cast<uzswap_tree*>(own_); }
   PageCount Outside() const;
   bool TryLock();
@@ -137,6 +140,8 @@ class TreeBudget {
   uzswap_tree* tree_ = nullptr;
   uzswap_member* member_ = nullptr;
   uint32_t joined_as_ = 0;  // pid
+  std::atomic<bool> left_{true};
+  bool quiet_ = false;
   std::atomic<bool> crowded_{false};
   std::atomic<uint64_t> not_before_{0};  // cycles; of the next question
   // A table with one place, where there is no table of others.

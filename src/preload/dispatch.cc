@@ -70,15 +70,26 @@ int64_t Lasting(const SyscallFrame& frame, uint64_t bytes) {
 // program's may kill it for making one: ours is not to be noticed.
 int64_t WithoutOurThread(const SyscallFrame& frame, bool for_ever) {
   // In a vfork child it is another process's.
-  if (OwnsReport()) FinishWorkSavingVectors(for_ever);
-  return Ordinary(frame);
+  if (!OwnsReport()) return Ordinary(frame);
+  FinishWorkSavingVectors(for_ever);
+  const int64_t r = Ordinary(frame);
+  if (!for_ever) uzswap_allow_threads();
+  return r;
 }
 
 int64_t Prctl(const SyscallFrame& frame) {
   // Two masters cannot dispatch one thread's calls.
   if (frame.rdi == kSetSyscallUserDispatch) return -EINVAL;
-  if (frame.rdi == PR_SET_SECCOMP) return WithoutOurThread(frame, true);
-  return Ordinary(frame);
+  switch (frame.rdi) {
+    case PR_SET_SECCOMP:
+      return WithoutOurThread(frame, /*for_ever=*/true);
+    case PR_CAPBSET_DROP:
+    case PR_SET_SECUREBITS:
+    case PR_SET_NO_NEW_PRIVS:
+      return WithoutOurThread(frame, /*for_ever=*/false);
+    default:
+      return Ordinary(frame);
+  }
 }
 
 bool Special(SyscallFrame& frame, int64_t* result) {
@@ -108,6 +119,7 @@ bool Special(SyscallFrame& frame, int64_t* result) {
     case SYS_setfsuid:
     case SYS_setfsgid:
     case SYS_capset:
+    case SYS_landlock_restrict_self:
       *result = WithoutOurThread(frame, /*for_ever=*/false);
       return true;
     case SYS_set_tid_address:

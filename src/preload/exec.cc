@@ -116,7 +116,10 @@ int64_t Exec(const SyscallFrame& frame) {
     FreeExecCopy(block);
     return -copies.error();
   }
-  const bool reports = OwnsReport();
+  // A search along PATH gives nothing up for what is not there.
+  const bool there = at || os::Syscall(SYS_faccessat, AT_FDCWD,
+                                       static_cast<int64_t>(path), F_OK) == 0;
+  const bool reports = OwnsReport() && there;
   if (reports) {
     PublishReport(UZSWAP_RECORD_EXECED);
     uzswap_leave_tree();
