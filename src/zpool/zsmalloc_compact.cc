@@ -30,7 +30,17 @@ PageCount ZsmallocPool::Compact(unsigned objects) {
   constexpr PageCount kWorthACall = 8;
   const bool owes = balance.taken > balance.gone;
   if (objects > 0 || owes) balance.gone += area_.Trim(owes ? 0 : kWorthACall);
-  return balance.gone > balance.taken ? balance.gone - balance.taken : 0;
+  return Settle(balance);
+}
+
+// What one call took and another gave back is counted once: a call that ends
+// with less than it began with leaves its debt to the next.
+PageCount ZsmallocPool::Settle(const Balance& balance) {
+  const PageCount owed =
+      balance.taken + owed_.exchange(0, std::memory_order_relaxed);
+  if (balance.gone >= owed) return balance.gone - owed;
+  owed_.fetch_add(owed - balance.gone, std::memory_order_relaxed);
+  return 0;
 }
 
 // Moves the objects of one zspage, *objects at most. False: nothing more is to

@@ -156,6 +156,7 @@ class ZsmallocPool final : public Zsmalloc {
     PageCount gone = 0;
     PageCount taken = 0;
   };
+  PageCount Settle(const Balance& balance);
   enum class Step { kGoOn, kEmptied, kDone };
   bool CompactZspage(ZsmallocSizeClass& c, unsigned* objects, Balance* balance);
   Step CompactStep(ZsmallocSizeClass& c, Walk& walk, unsigned* objects);
@@ -190,6 +191,7 @@ class ZsmallocPool final : public Zsmalloc {
   const ZsmallocGeometry geometry_;
   HandleTable handles_;
   ZsmallocArea area_;
+  std::atomic<PageCount> owed_{0};       // frames that compaction took, net
   std::atomic<unsigned> next_class_{0};  // where compaction goes on
   std::atomic<bool> frozen_{false};      // between LockAll and UnlockAll
   // The last member: only what the classes there are need is ever touched.
