@@ -250,7 +250,8 @@ compare() {
 compare_chaos() {
   local name=$1 mib=$2
   "job_$name" "$mib" run_as_user >"$work/native.out"
-  UZSWAP_CHAOS=2 "job_$name" "$mib" run_as_user "$uzswap" run --memory 64M \
+  UZSWAP_CHAOS=2 "job_$name" "$mib" run_as_user "$uzswap" run \
+    --memory 256M --process-memory 64M \
     --backing "$work" -- >"$work/out" 2>"$work/stderr" ||
     fail "$name with chaos: $(cat "$work/stderr")"
   cat "$work/stderr"

@@ -245,6 +245,9 @@ UZSWAP_API size_t uzswap_evict_all(void);
 /* The table of the limit in use, whose limits may be changed at any time; NULL:
  * uzswap is not open. */
 UZSWAP_API struct uzswap_tree* uzswap_get_tree(void);
+/* What this process may have of the limit now, in bytes; 0: uzswap is not open.
+ * Cheap; takes no lock. */
+UZSWAP_API uint64_t uzswap_memory_granted(void);
 /* Gives up this process's part of a shared limit, before it becomes another
  * program or ends, and takes it again, when that has failed. */
 UZSWAP_API void uzswap_leave_tree(void);

@@ -206,6 +206,11 @@ void uzswap_forbid_threads(void) {
   i->zswap->FlushWork();
 }
 
+uint64_t uzswap_memory_granted(void) {
+  Instance* i = GetInstance();
+  return i == nullptr ? 0 : i->pager.tree().limit() * uzswap::kPageSize;
+}
+
 uzswap_tree* uzswap_get_tree(void) {
   Instance* i = GetInstance();
   return i == nullptr ? nullptr : &i->pager.tree().tree();

@@ -96,7 +96,7 @@ void Start(int argc, char** argv, char** environment) {
     Refuse(settings, "cannot install signal handlers");
     return;
   }
-  SetPinLimit(settings.config.memory_limit);
+  SetPinLimit(uzswap_memory_granted());
   RefreshDescriptors();
   PatchResult sites{};
   if (settings.patch) sites = PatchLibc();

@@ -10,6 +10,7 @@
 
 #include "base/lockdep.h"
 #include "base/os.h"
+#include "preload/arguments.h"
 
 namespace uzswap::preload {
 namespace {
@@ -98,6 +99,7 @@ void PublishNowAndThen() {
   if (events.fetch_add(1, std::memory_order_relaxed) % kEventsBetween == 0) {
     PublishReport(UZSWAP_RECORD_LIVE);
     uzswap_run_work();
+    SetPinLimit(uzswap_memory_granted());
   }
 }
 
