@@ -7,6 +7,16 @@
 
 namespace uzswap {
 
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kThreads = false;
+#else
+constexpr bool kThreads = true;
+#endif
+
+}  // namespace
+
 constinit LockClass Keeper::lock_class_{"keeper"};
 
 void Keeper::BindToProcess() {
@@ -14,7 +24,7 @@ void Keeper::BindToProcess() {
 }
 
 void Keeper::Ensure(Step step, void* argument, uint32_t* wake) {
-  if (running() || wake == nullptr ||
+  if (!kThreads || running() || wake == nullptr ||
       os::ProcessId() != process_.load(std::memory_order_relaxed) ||
       !mutex_.TryLock()) {
     return;

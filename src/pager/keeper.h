@@ -35,7 +35,8 @@ class Keeper {
   // Makes the thread, unless there is one, it is forbidden, or there is no
   // memory for it (then a later call may do). It steps at once, when *wake
   // changes, and every period. `wake` stays mapped. Nothing happens in a vfork
-  // child: a thread of its own would end with it.
+  // child: a thread of its own would end with it; nor in builds whose run-time
+  // library must know every thread (sanitizers).
   void Ensure(Step step, void* argument, uint32_t* wake);
   // Afterwards there is no thread. It may be made again by Ensure.
   void Stop();
