@@ -33,7 +33,8 @@ endforeach()
 include(GNUInstallDirs)
 install(TARGETS uzswap DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES docs/man/uzswap.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-install(FILES include/uzswap/compressor.h include/uzswap/uzswap.h
+install(FILES include/uzswap/compressor.h include/uzswap/tree.h
+              include/uzswap/uzswap.h
         DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/uzswap)
 if(NOT UZSWAP_SANITIZE)
   # The command looks for both in ../lib/uzswap, whatever LIBDIR is.
