@@ -15,7 +15,9 @@ namespace {
 // Evictions that give nothing in a row before a fault stops trying: everything
 // is pinned, or nothing compresses and there is no backing store.
 constexpr int kFutile = 4;
-constexpr int kTries = 64;
+// With progress at each: a process may find itself far above its limit, when a
+// relative has ended with which it shared, or the limit was lowered.
+constexpr int kTries = 1024;
 constexpr int kBlockTries = 24;
 constexpr int kOldestTries = 8;
 // Pages that one eviction aims at: few, for the fault that waits for it.
