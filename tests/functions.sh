@@ -105,12 +105,14 @@ expect_peak() {
 # processes have counted once, in KiB.
 share() { awk '$1 == "pss" { print $2 }' "$1"; }
 
-# expect_share FILE LIMIT_KIB: the tree never had more than 105 % of the limit.
-# The processes are looked at one after the other, which is no one moment.
+# expect_share FILE LIMIT_KIB [PERCENT]: the tree never had more than 105 % of the
+# limit. The processes are looked at one after the other, which is no one moment.
+# More where processes fork and go on: what a family writes between two
+# measurements, on a busy machine a long time, is charged after the second.
 expect_share() {
   local seen
   seen=$(share "$1")
-  [ $((seen * 100)) -le $(($2 * 105)) ] ||
+  [ $((seen * 100)) -le $(($2 * ${3-105})) ] ||
     fail "the tree had $seen KiB with a limit of $2 KiB"
 }
 

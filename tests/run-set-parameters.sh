@@ -65,7 +65,7 @@ expect_error 125 'max_pool_percent=101 .*0 to 100' \
 expect_error 125 'enabled=perhaps .*Y or N' \
   run_as_user "$uzswap" set $run enabled=perhaps
 expect_error 125 'zpool=zbox ' run_as_user "$uzswap" set $run zpool=zbox
-expect_error 125 "no parameter 'colour'; there are compressor, zpool" \
+expect_error 125 "no parameter 'colour'; there are memory, .*compressor, zpool" \
   run_as_user "$uzswap" set $run colour=red
 expect_error 125 "no parameter 'colour'" run_as_user "$uzswap" get $run colour
 expect_error 125 'NAME=VALUE' run_as_user "$uzswap" set $run enabled

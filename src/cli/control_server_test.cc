@@ -223,7 +223,8 @@ TEST_F(ControlChannel, ASlowReaderDoesNotHoldUpAnybody) {
   Serve();
   // Not optimised and under a sanitizer, one answer takes a quarter of a
   // second.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || \
+    defined(UZSWAP_DEBUG)
   constexpr int kSlow = 8;
 #else
   constexpr int kSlow = 50;
