@@ -272,7 +272,7 @@ TEST_F(TreeBudgetTest, KilledAtAnyMomentTheTableStaysRight) {
     kill(children[at], SIGKILL);
     waitpid(children[at], nullptr, 0);
     children[at] = start(random());
-    EXPECT_LE(Granted(), kLimit + (kProcesses + 1) * TreeBudget::kLeast * 2);
+    EXPECT_LE(Granted(), kLimit + kProcesses * TreeBudget::kLeast * 4);
   }
   for (const pid_t pid : children) {
     kill(pid, SIGKILL);

@@ -112,8 +112,9 @@ class FaultyStorage final : public Storage {
     const std::lock_guard lock(mutex_);
     const Bytes& bytes = extents_.at(static_cast<uint64_t>(extent));
     if (offset + first.size() + second.size() > bytes.size()) return Fail(EIO);
-    memcpy(first.data(), &bytes[offset], first.size());
-    memcpy(second.data(), &bytes[offset] + first.size(), second.size());
+    const std::byte* from = bytes.data() + offset;
+    std::copy_n(from, first.size(), first.begin());
+    std::copy_n(from + first.size(), second.size(), second.begin());
     ++reads;
     if (wrong_reads != 0) {
       --wrong_reads;
