@@ -15,9 +15,7 @@ namespace {
 // Evictions that give nothing in a row before a fault stops trying: everything
 // is pinned, or nothing compresses and there is no backing store.
 constexpr int kFutile = 4;
-// With progress at each: a process may find itself far above its limit, when a
-// relative has ended with which it shared, or the limit was lowered.
-constexpr int kTries = 1024;
+constexpr int kTries = 64;
 constexpr int kBlockTries = 24;
 constexpr int kOldestTries = 8;
 // Pages that one eviction aims at: few, for the fault that waits for it.
@@ -59,7 +57,11 @@ bool Pager::Reclaim(PageCount pages) {
       futile = 0;
     }
   }
-  return false;
+  // Far above the limit, since a relative has ended or the limit was lowered,
+  // but getting nearer: the next faults go on.
+  if (futile > 0) return false;
+  budget.Take(pages);
+  return true;
 }
 
 // Frames that a relative has, too, stay; but not when there are hardly any
