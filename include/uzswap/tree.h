@@ -9,8 +9,8 @@
  *
  * Who writes what: a process its own `used`, `disk` and `pressure`; grants,
  * whoever holds `lock`; limits and `shared`, `uzswap run`. All are read at any
- * time, each by one atomic access. The lock holds the id of its owner's
- * process, so that it can be taken from the dead; it is never waited for long.
+ * time, each by one atomic access. The lock holds the id of the thread that has
+ * it, so that it can be taken from the dead; it is never waited for long.
  *
  * Comes from: memory control groups (memory.max, memory.high), with the
  * difference that a page is evicted only by the process that it belongs to.
@@ -53,7 +53,7 @@ struct uzswap_tree {
   uint32_t pressure;      /* of the system's memory: 0 none … 3 severe */
   uint32_t capacity;      /* places in member[] */
   uint32_t members;       /* places that were ever taken */
-  uint32_t lock;          /* 0, or the pid of who holds it */
+  uint32_t lock;          /* 0, or the thread id of who holds it */
   uint32_t looked_ms;     /* when the dead were last looked for */
   struct uzswap_member member[UZSWAP_TREE_MEMBERS];
 };
