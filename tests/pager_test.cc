@@ -273,7 +273,7 @@ TEST_P(PagerTest, PinnedPagesOfTheOldestGenerationDoNotStopReclaim) {
 }
 
 TEST_P(PagerTest, AScanLeavesPagesAloneThatAreInUse) {
-  if (GetParam() != UZSWAP_EVICT_WP) GTEST_SKIP() << "staging blurs it";
+  if (GetParam() != UZSWAP_EVICT_WP) GTEST_SKIP() << "not so with move";
   Open({.method = GetParam(), .room = 20 * kMiB});
   constexpr size_t kUsed = 256;
   constexpr size_t kCount = kPages / 2;

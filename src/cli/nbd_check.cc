@@ -28,7 +28,7 @@ Failure Backing(const std::string& uri, const std::string& why) {
 }
 
 // Loaded only when it is needed: it brings a TLS and an XML library along, and
-// every start of `uzswap` would take ten milliseconds longer.
+// every start of `uzswap` would load it and all that it needs.
 struct Library {
   decltype(&nbd_create) create;
   decltype(&nbd_close) close;
