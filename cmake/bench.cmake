@@ -2,7 +2,7 @@
 # bench/*.cc: programs that bench/run starts. src/**/*_bench.cc: micro
 # benchmarks (Google Benchmark), run by hand.
 find_package(Threads REQUIRED)
-if(NOT UZSWAP_SANITIZE)
+if(NOT UZSWAP_DEBUG)
   foreach(name patterns shift)
     add_executable(${name} bench/${name}.cc)
     target_link_libraries(${name} PRIVATE Threads::Threads)

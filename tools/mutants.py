@@ -126,8 +126,8 @@ def main():
     copy_tree()
     for m in mutants:
         mutated(m)
-    subprocess.run(["cmake", "--preset", "debug"], cwd=TREE, check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run(["cmake", "--preset", "debug", "-DUZSWAP_TESTS=all"],
+                   cwd=TREE, check=True, stdout=subprocess.DEVNULL)
     said = build(sorted({m.target for m in mutants}), options.jobs)
     if said is not None:
         print(said)

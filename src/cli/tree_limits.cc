@@ -22,9 +22,14 @@ using std::chrono::milliseconds;
 
 constexpr uint64_t kPage = 4096;
 constexpr const char* kPolicies[] = {"exceed", "wait", "kill"};
-// With one process there is little to look after.
+// Between two looks while nothing changes, with one process and with several.
 constexpr milliseconds kAlone{100};
 constexpr milliseconds kTogether{50};
+// The same while something does: a family's pages become two when they are
+// written, a gigabyte a second, which its processes do not see.
+constexpr milliseconds kActive{10};
+constexpr milliseconds kActiveFamily{5};
+constexpr milliseconds kQuietAfter{1000};
 // Measuring what is shared may take this part of the time, and no more.
 constexpr int kMeasureShare = 20;
 
@@ -141,7 +146,9 @@ TreeLimits::TreeLimits(uzswap_tree* tree, std::function<bool(pid_t)> is_alive,
     : tree_(tree),
       is_alive_(std::move(is_alive)),
       read_charge_(std::move(read_charge)),
-      next_(Clock::now()) {}
+      next_(Clock::now()),
+      dead_next_(next_),
+      changed_(next_) {}
 
 void TreeLimits::Start(const Options& options) {
   tree_->limit = options.memory / kPage;
@@ -214,7 +221,7 @@ void TreeLimits::DropDead() {
 // Only families are looked at: forked processes and those who forked them. What
 // one is charged for less another is charged for more, so grants move along:
 // else the first would think that it has room.
-void TreeLimits::ChargeShared() {
+bool TreeLimits::ChargeShared() {
   std::map<uint32_t, bool> family;
   ForEach([&](const uzswap_member& member) {
     const uint32_t parent = Load(member.parent);
@@ -242,19 +249,46 @@ void TreeLimits::ChargeShared() {
     Store(member.born_ms, uint32_t{0});
     Store(member.granted, granted > after ? granted - after : 0);
   });
+  return !family.empty();
 }
 
+uint64_t TreeLimits::Digest() const {
+  uint64_t digest = 0;
+  ForEach([&](const uzswap_member& member) {
+    for (const uint64_t value : {uint64_t{Load(member.pid)}, Load(member.used),
+                                 Load(member.granted), Load(member.shared)}) {
+      digest = (digest ^ value) * 0x9E3779B97F4A7C15;
+    }
+  });
+  return digest;
+}
+
+// Those who are charged for more than before may have to give memory back, and
+// have no other reason to look.
 void TreeLimits::Step() {
   const Clock::time_point begin = Clock::now();
   if (begin < next_) return;
-  DropDead();
-  ChargeShared();
+  const bool alone = __atomic_load_n(&tree_->members, __ATOMIC_ACQUIRE) < 2;
+  const milliseconds quiet_period = alone ? kAlone : kTogether;
+  if (begin >= dead_next_) {
+    DropDead();
+    dead_next_ = begin + quiet_period;
+  }
+  const bool family = ChargeShared();
   const uint64_t used = used_bytes() / kPage;
   if (used > Load(tree_->peak)) Store(tree_->peak, used);
   const Clock::time_point end = Clock::now();
-  const bool alone = __atomic_load_n(&tree_->members, __ATOMIC_ACQUIRE) < 2;
-  next_ = end + std::max<Clock::duration>(alone ? kAlone : kTogether,
-                                          (end - begin) * kMeasureShare);
+  if (const uint64_t digest = Digest(); digest != digest_) {
+    digest_ = digest;
+    changed_ = end;
+    uint64_t granted = 0;
+    ForEach([&](const uzswap_member& m) { granted += Load(m.granted); });
+    if (family && granted > Load(tree_->limit)) WakeAll();
+  }
+  milliseconds period = family ? kActiveFamily : kActive;
+  if (end - changed_ > kQuietAfter) period = quiet_period;
+  next_ =
+      end + std::max<Clock::duration>(period, (end - begin) * kMeasureShare);
 }
 
 int TreeLimits::timeout_ms() const {

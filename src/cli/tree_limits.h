@@ -68,14 +68,18 @@ class TreeLimits {
 
   void WakeAll();
   void DropDead();
-  void ChargeShared();
+  // Returns whether there is a family.
+  bool ChargeShared();
+  // Of all that changes when memory changes hands.
+  uint64_t Digest() const;
   template <typename F>
   void ForEach(F f) const;
 
   uzswap_tree* const tree_;
   const std::function<bool(pid_t)> is_alive_;
   const ReadChargeOf read_charge_;
-  Clock::time_point next_;
+  Clock::time_point next_, dead_next_, changed_;
+  uint64_t digest_ = 0;
 };
 
 }  // namespace uzswap::cli

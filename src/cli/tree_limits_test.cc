@@ -107,6 +107,24 @@ TEST_F(TreeLimitsTest, FamiliesAreChargedForEachSharedPageOnce) {
   EXPECT_EQ(stranger.shared, 0u);
 }
 
+TEST_F(TreeLimitsTest, WhoseSharedPagesBecomeTwoIsWokenAtOnce) {
+  uzswap_member& parent = Member(10, 0, 1000);
+  Member(11, 10, 1000);
+  tree->limit = 1500;
+  charges[10] = charges[11] = {1000, 500};
+  TreeLimits limits = Limits();
+  limits.Step();
+  EXPECT_LE(limits.timeout_ms(), 5);
+  const uint32_t before = parent.wake;
+  usleep(6'000);
+  limits.Step();
+  EXPECT_EQ(parent.wake, before) << "nothing has changed";
+  charges[10] = charges[11] = {1000, 900};
+  usleep(6'000);
+  limits.Step();
+  EXPECT_NE(parent.wake, before);
+}
+
 TEST_F(TreeLimitsTest, WhatCannotBeMeasuredIsChargedInFull) {
   Member(10, 0, 1000);
   uzswap_member& child = Member(11, 10, 1000);

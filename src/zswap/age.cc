@@ -40,13 +40,30 @@ PageCount Zswap::Impl::Age(PageCount most) {
 }
 
 void Zswap::Impl::CountAges(PageCount* buckets) {
-  const Seconds now = seconds.Now();
+  AgeHistogram& histogram = age_histogram;
   const uint64_t end = slab.end();
-  for (uint64_t i = 1; i < end; ++i) {
-    const Entry& entry = slab[EntryIndex{static_cast<uint32_t>(i)}];
-    if (entry.refs.load(std::memory_order_relaxed) == 0) continue;
-    const AgeStamp stamp = entry.age.load(std::memory_order_relaxed);
-    ++buckets[AgeClock::BucketOf(ages.AgeOf(stamp, now))];
+  const uint64_t begin = os::Cycles();
+  if ((end <= AgeHistogram::kFew ||
+       begin >= histogram.not_before.load(std::memory_order_relaxed)) &&
+      !histogram.counting.exchange(true, std::memory_order_acquire)) {
+    PageCount counted[AgeClock::kBuckets] = {};
+    const Seconds now = seconds.Now();
+    for (uint64_t i = 1; i < end; ++i) {
+      const Entry& entry = slab[EntryIndex{static_cast<uint32_t>(i)}];
+      if (entry.refs.load(std::memory_order_relaxed) == 0) continue;
+      const AgeStamp stamp = entry.age.load(std::memory_order_relaxed);
+      ++counted[AgeClock::BucketOf(ages.AgeOf(stamp, now))];
+    }
+    for (unsigned i = 0; i < AgeClock::kBuckets; ++i) {
+      histogram.pages[i].store(counted[i], std::memory_order_relaxed);
+    }
+    const uint64_t done = os::Cycles();
+    histogram.not_before.store(done + AgeHistogram::kShare * (done - begin),
+                               std::memory_order_relaxed);
+    histogram.counting.store(false, std::memory_order_release);
+  }
+  for (unsigned i = 0; i < AgeClock::kBuckets; ++i) {
+    buckets[i] = histogram.pages[i].load(std::memory_order_relaxed);
   }
 }
 

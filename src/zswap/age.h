@@ -94,6 +94,18 @@ class AgeClock {
   std::atomic<Seconds> swept_{0};
 };
 
+// How many entries are how old, counted now and then.
+struct AgeHistogram {
+  // Fewer are counted whenever somebody asks; else a hundredth of the time, at
+  // most, goes there.
+  static constexpr uint64_t kFew = 4096;
+  static constexpr uint64_t kShare = 100;
+
+  std::atomic<bool> counting{false};
+  std::atomic<uint64_t> not_before{0};  // cycles
+  std::atomic<uint64_t> pages[AgeClock::kBuckets] = {};
+};
+
 // Seconds since its beginning. Asks the system ten times a second at most.
 class CoarseSeconds {
  public:

@@ -2,6 +2,7 @@
 #include "zswap/age.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <random>
 #include <vector>
@@ -108,6 +109,25 @@ TEST(AgeTest, TheHistogramCountsEveryEntryOnce) {
   EXPECT_EQ(sum, 59u);
   EXPECT_EQ(stats.age_pages[0] + stats.age_pages[1], 59u);
   EXPECT_EQ(engine.zswap->Age(100), 0u);  // no sweep is due yet
+}
+
+// Statistics are published every few faults, whatever the number of entries.
+TEST(AgeTest, ManyEntriesAreNotCountedEachTimeSomebodyAsks) {
+  constexpr uint64_t kMany = 100'000;
+  Engine engine({.device_pages = 100});
+  const auto sum = [&] {
+    PageCount pages = 0;
+    for (const PageCount some : engine.zswap->Stats().age_pages) pages += some;
+    return pages;
+  };
+  for (uint64_t slot = 0; slot < kMany; ++slot) {
+    ASSERT_TRUE(engine.Store(slot, 1, Content::kSame).ok());
+  }
+  EXPECT_EQ(sum(), kMany);
+  ASSERT_TRUE(engine.Store(kMany, 1, Content::kSame).ok());
+  EXPECT_EQ(sum(), kMany);
+  for (int tries = 0; sum() == kMany && tries < 5000; ++tries) usleep(1000);
+  EXPECT_EQ(sum(), kMany + 1);
 }
 
 }  // namespace

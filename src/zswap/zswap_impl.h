@@ -193,6 +193,7 @@ struct Zswap::Impl {
   const uint64_t begin_ns = os::MonotonicNs();
   CoarseSeconds seconds;
   AgeClock ages;
+  AgeHistogram age_histogram;
   // The sweep: whoever sets sweep_busy has the rest.
   std::atomic<bool> sweep_busy{false};
   std::atomic<bool> sweeping{false};
