@@ -3,4 +3,4 @@
 # git: add, repack, fsck, log; each git under the limit.
 source "$(dirname "$0")/jobs.sh"
 requires git
-compare git "$(choose 20 200)"
+compare git "$(choose 8 200)"

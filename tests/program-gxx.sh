@@ -3,4 +3,4 @@
 # g++: the same assembly in a quarter of the memory.
 source "$(dirname "$0")/jobs.sh"
 requires g++
-compare gxx "$(choose 100 400)"
+compare gxx "$(choose 32 400)"

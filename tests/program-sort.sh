@@ -3,4 +3,4 @@
 # sort in memory: the same order in a quarter of the memory.
 source "$(dirname "$0")/jobs.sh"
 requires sort
-compare sort "$(choose 60 1100)"
+compare sort "$(choose 40 1100)"

@@ -117,6 +117,7 @@ struct uzswap_stats {
   uint64_t pages_out;       /* evicted */
   uint64_t pages_out_clean; /* part of it: unchanged, only dropped */
   uint64_t pages_cancelled; /* written to while on their way out */
+  uint64_t protect_calls;   /* that protected such pages, or released them */
   uint64_t fault_ns;        /* time in fault service, eviction included */
   uint64_t evict_ns;        /* part of it: making room */
   uint64_t limit_exceeded;  /* times the limit had to be exceeded */

@@ -31,6 +31,7 @@ constexpr StatsField kFields[] = {
     SUM(pages_out),
     SUM(pages_out_clean),
     SUM(pages_cancelled),
+    SUM(protect_calls),
     SUM(fault_ns),
     SUM(evict_ns),
     SUM(limit_exceeded),

@@ -148,7 +148,7 @@ TreeLimits::TreeLimits(uzswap_tree* tree, std::function<bool(pid_t)> is_alive,
       read_charge_(std::move(read_charge)),
       next_(Clock::now()),
       dead_next_(next_),
-      changed_(next_) {}
+      changed_(next_ - 2 * kQuietAfter) {}
 
 void TreeLimits::Start(const Options& options) {
   tree_->limit = options.memory / kPage;

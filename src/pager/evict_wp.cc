@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Eviction by write-protection. A page is claimed (busy) while the protection
-// is put on, so nobody can pin it between claim and protection and then have
-// its system call fail on a protected page; it is evicting only once protected.
+// Eviction by write-protection.
 #include <algorithm>
 
 #include "pager/evictor.h"
@@ -10,10 +8,6 @@
 
 namespace uzswap {
 namespace {
-
-uint64_t PageAddress(BlockIndex block, unsigned page) {
-  return AddressOf(FirstSlot(block) + page);
-}
 
 // Storing may take as many frames from the pool as the drop gives back later,
 // so with little room the block leaves in smaller parts.
@@ -54,41 +48,16 @@ PageMask EvictablePages(Core& core, BlockIndex block, PageMask only) {
 PageCount WpEvictor::Evict(BlockIndex block, PageMask only) {
   const PageMask pages = EvictablePages(core_, block, only);
   PageCount gone = dropper_.DropClean(block, pages);
-  PageMask evicting = Protect(block, pages);
+  const auto [protected_pages, bridges] = protector_.Protect(block, pages);
+  PageMask evicting = protected_pages;
   while (evicting != 0) {
     const PageMask part = LowestPages(evicting, PartPages(core_));
     const PageMask stored = StorePages(block, part);
     gone += Finish(block, stored, part);
     evicting &= ~part;
   }
+  protector_.Release(block, bridges);
   return gone;
-}
-
-// Returns the pages that are evicting now.
-PageMask WpEvictor::Protect(BlockIndex block, PageMask pages) {
-  PageMask claimed = 0;
-  ForEachPage(pages, [&](unsigned i) {
-    PageWord& word = core_.word(FirstSlot(block) + i);
-    if (word.ClaimFrom(PageState::kResident)) claimed |= PageMask{1} << i;
-  });
-  PageMask failed = 0;
-  ForEachRun(claimed, [&](unsigned first, unsigned count) {
-    const Status s =
-        core_.uffd.WriteProtect(PageAddress(block, first), count, true);
-    if (s.ok()) return;
-    // Something else changed the mapping. What may be protected is released
-    // again by the next write to it, which finds it resident (see HandleFault).
-    for (unsigned i = first; i < first + count; ++i) failed |= PageMask{1} << i;
-  });
-  ForEachPage(claimed, [&](unsigned i) {
-    PageWord& word = core_.word(FirstSlot(block) + i);
-    if ((failed >> i & 1) != 0) {
-      word.BecomeResident(0);
-    } else {
-      word.BecomeEvicting();
-    }
-  });
-  return claimed & ~failed;
 }
 
 // Returns the pages that zswap has a copy of, wanted or not.
@@ -138,7 +107,8 @@ PageCount WpEvictor::Finish(BlockIndex block, PageMask stored, PageMask part) {
       return;
     }
     core_.zswap->Invalidate(slot, 1);
-    core_.uffd.WriteProtect(AddressOf(slot), 1, false).Ignore();  // see Protect
+    // May fail as in ProtectSpan.
+    core_.uffd.WriteProtect(AddressOf(slot), 1, false).Ignore();
     core_.word(slot).BecomeResident(0);
   });
   return count;

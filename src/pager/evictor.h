@@ -5,6 +5,7 @@
 #define UZSWAP_PAGER_EVICTOR_H_
 
 #include "pager/core.h"
+#include "pager/protector.h"
 #include "pager/staging.h"
 
 namespace uzswap {
@@ -46,16 +47,16 @@ class Dropper {
 class WpEvictor final : public Evictor {
  public:
   constexpr WpEvictor(Core& core, Dropper& dropper)
-      : core_(core), dropper_(dropper) {}
+      : core_(core), dropper_(dropper), protector_(core) {}
   PageCount Evict(BlockIndex block, PageMask only) override;
 
  private:
-  PageMask Protect(BlockIndex block, PageMask pages);
   PageMask StorePages(BlockIndex block, PageMask pages);
   PageCount Finish(BlockIndex block, PageMask stored, PageMask evicting);
 
   Core& core_;
   Dropper& dropper_;
+  Protector protector_;
 };
 
 // Moves the frames to staging. The program's pages are gone after one call for

@@ -106,6 +106,7 @@ void Pager::FillStats(uzswap_stats* stats) {
   stats->pages_out_clean = sum(PagerCounter::pages_out_clean);
   stats->faults_clean = sum(PagerCounter::faults_clean);
   stats->pages_cancelled = sum(PagerCounter::pages_cancelled);
+  stats->protect_calls = sum(PagerCounter::protect_calls);
   stats->pages_idle = sum(PagerCounter::pages_idle);
   stats->pages_promoted = core_.blocks.promoted();
   stats->limit_exceeded = sum(PagerCounter::limit_exceeded);
