@@ -65,8 +65,17 @@ if(UZSWAP_TESTS STREQUAL "process")
   list(FILTER FUZZ_SOURCES INCLUDE REGEX "/src/preload/|/torture_fuzz")
 endif()
 if(UZSWAP_SANITIZE STREQUAL "thread")
-  # One thread each: it would look for minutes and cannot find anything.
-  list(FILTER TEST_SOURCES EXCLUDE REGEX "/compressors/")
+  # Where nothing makes a thread, or a fork, or an engine with its worker, it
+  # would look for minutes and cannot find anything.
+  foreach(list TEST_SOURCES FUZZ_SOURCES)
+    foreach(source ${${list}})
+      file(STRINGS ${source} threads REGEX
+           "thread>|Spawn\\(|RawThread|[wW]orker|Engine|fork\\(|torture")
+      if(NOT threads OR source MATCHES "/compressors/")
+        list(REMOVE_ITEM ${list} ${source})
+      endif()
+    endforeach()
+  endforeach()
 endif()
 foreach(source ${TEST_SOURCES})
   get_filename_component(name ${source} NAME_WE)

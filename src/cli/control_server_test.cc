@@ -266,6 +266,7 @@ TEST_F(ControlChannel, NothingToDoCostsTenLooksASecond) {
   usleep(500'000);
   EXPECT_LE(steps - before, 15);  // the thread's own 50 ms
   Stop();
+  usleep(110'000);  // it is due
   server->Step();
   EXPECT_GT(server->timeout_ms(), 50);
 }
