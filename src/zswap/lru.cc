@@ -12,13 +12,6 @@ void Lru::Add(EntryIndex index) {
   LinkWarm(LruList::kYoung, index);
 }
 
-void Lru::AddUnused(EntryIndex index) {
-  ScopedLock lock(mutex_);
-  CHECK(slab_[index].list == LruList::kNone);
-  slab_[index].referenced = false;
-  LinkWarm(LruList::kYoung, index);
-}
-
 void Lru::Remove(EntryIndex index) {
   ScopedLock lock(mutex_);
   if (slab_[index].list != LruList::kNone) Unlink(index);

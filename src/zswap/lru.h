@@ -29,8 +29,6 @@ class Lru {
   // Young, warm end, referenced. REQUIRES: the entry is complete and on no
   // list.
   void Add(EntryIndex index);
-  // The same for what nobody has used yet: without a second chance.
-  void AddUnused(EntryIndex index);
   // Nothing happens when it is on no list.
   void Remove(EntryIndex index);
 

@@ -109,7 +109,7 @@ bool Zswap::Impl::FinishReturn(const Returning& from, Handle handle,
     entry.kind =
         from.length == kPageSize ? EntryKind::kRaw : EntryKind::kCompressed;
     CountEntry(entry);
-    lru.AddUnused(from.entry);
+    lru.Add(from.entry);
   }
   device->Free(from.object);
   if (from.length < kPageSize) pools.decoders().Drop(from.decoder);

@@ -80,7 +80,7 @@ class SwapInWindow {
  private:
   static constexpr uint64_t kWeight = 16;  // reads that an average is over
   // A read that waited for something else says little about the storage.
-  static constexpr uint64_t kMostNs = 500000;
+  static constexpr uint64_t kMostNs = 200000;
   static constexpr unsigned kCellBits = 12;
   static constexpr uint32_t kReplace = 8;
   static constexpr unsigned kHitShift = 16;
