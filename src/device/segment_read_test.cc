@@ -190,14 +190,20 @@ TEST_P(SegmentRead, WhatIsAroundAnObjectComesWithItAndIsHeld) {
 TEST_P(SegmentRead, WhatIsAroundIsClippedToTheSegment) {
   for (const size_t alignment : {size_t{1}, size_t{4096}}) {
     Open(100, alignment);
-    MustPut(0, 10 * kPerSegment);
-    for (uint64_t seed = 0; seed < 10 * kPerSegment; seed += 7) {
+    MustPut(0, kSegments * kPerSegment);
+    uint64_t count = 0;
+    for (uint64_t seed = 20; seed < kSegments * kPerSegment;
+         seed += 8 * kPerSegment + 2) {
       ReadAround around{.before = 1 << 20, .after = 1 << 20};
       Bytes bytes(ObjectOf(seed).size());
       ASSERT_TRUE(log_->ReadWith(kept_.at(seed), bytes, around).ok());
       EXPECT_EQ(bytes, ObjectOf(seed));
+      // One of them at least lies in the same segment.
+      EXPECT_TRUE(
+          Held(log_, kept_.at(seed + 10), seed + 10) == ObjectOf(seed + 10) ||
+          Held(log_, kept_.at(seed - 10), seed - 10) == ObjectOf(seed - 10));
+      EXPECT_EQ(storage_->reads, ++count);
     }
-    EXPECT_LE(storage_->reads, storage_->used() + 8);
     log_->CheckInvariants();
     for (const auto& [seed, id] : kept_) log_->Free(id);
     kept_.clear();

@@ -12,9 +12,15 @@
 #include "zswap/zswap_impl.h"
 
 namespace uzswap {
+namespace {
+
+// What a device keeps with an object, about.
+constexpr ByteCount kSealBytes = 16;
+
+}  // namespace
 
 // The pages beside it are taken to be as long as it is, or as they are on
-// average.
+// average, and somewhat longer: bytes too many cost less than a page too few.
 Status Zswap::Impl::ReadObject(const Entry& entry, std::span<std::byte> object,
                                Neighbours& neighbours) {
   const unsigned window = HookSwapInWindow(swapin.Next());
@@ -23,8 +29,8 @@ Status Zswap::Impl::ReadObject(const Entry& entry, std::span<std::byte> object,
   uint64_t first = slot;
   if (window != 0) {
     first = slot / window * window;
-    const auto each =
-        static_cast<uint32_t>(std::max(object.size(), swapin.average_bytes()));
+    const ByteCount length = std::max(object.size(), swapin.average_bytes());
+    const auto each = static_cast<uint32_t>(length + length / 8 + kSealBytes);
     around.before = static_cast<uint32_t>(slot - first) * each;
     around.after = static_cast<uint32_t>(first + window - 1 - slot) * each;
   }

@@ -11,6 +11,7 @@
 #include "device/segment_log.h"
 #include "support/faulty_storage.h"
 #include "zswap/parameters.h"
+#include "zswap/swapin_window.h"
 #include "zswap/test_hooks.h"
 #include "zswap/zswap_fixture.h"
 
@@ -23,6 +24,7 @@ constexpr uint64_t kPages = 1000;
 constexpr unsigned kWindow = 8;
 constexpr uint64_t kSlot = 20;  // of the group from 16 to 23
 constexpr uint64_t kBeside = 21;
+constexpr uint64_t kOther = 100;  // in another segment than those
 
 class SwapIn : public testing::Test {
  protected:
@@ -237,12 +239,12 @@ TEST_F(SwapIn, WhatIsWrongOnTheStorageStaysThereAndOnlyItsOwnLoadFails) {
   for (const uint64_t place : {3, 0, 1, 2, 4, 5, 6, 7}) {
     for (uint64_t slot = place; slot < kPages; slot += kWindow) {
       PageBuffer page;
-      const Status s = engine_->zswap->Load(Slot{slot}, page).status();
+      const Status s = engine_->zswap->Load(Slot{slot}, page);
       if (!s.ok()) failed.insert(slot);
       EXPECT_TRUE(s.ok() ? page == PageOf(slot, 1) : s.error() == EIO) << slot;
     }
   }
-  EXPECT_GT(Brought(), kPages / 2);
+  EXPECT_GT(Brought(), kPages / 4);
   // One object lies there in each segment, and is read once by itself; the last
   // segments are in memory.
   const ZswapStats stats = Checked();
@@ -268,10 +270,10 @@ TEST_F(SwapIn, WhatThePoolsCannotDecompressIsSkipped) {
                   ->SetRecompressor(FaultyCodec::Table(),
                                     UZSWAP_COMPRESSOR_DEFAULT_LEVEL)
                   .ok());
-  ASSERT_TRUE(engine_->LoadIs(kSlot + kWindow, 1));
+  ASSERT_TRUE(engine_->LoadIs(kOther, 1));
   EXPECT_EQ(Brought(), kWindow - 1);
   EXPECT_EQ(Checked().dense_pages, kWindow - 1);
-  ExpectTheRestRight({kSlot, kSlot + kWindow});
+  ExpectTheRestRight({kSlot, kOther});
 }
 
 TEST_F(SwapIn, AFullPoolThatCannotBeWrittenBackTakesNothing) {
@@ -298,7 +300,7 @@ TEST_F(SwapIn, AFullPoolWritesItsColdestBackForThem) {
     ASSERT_TRUE(engine_->Store(slot, 1).ok());
     ASSERT_LE(engine_->zswap->Stats().pool_pages, 20u + 4u);
   }
-  EXPECT_GT(Brought(), kPages / 2);
+  EXPECT_GT(Brought(), kPages / 4);
   (void)Checked();
   ExpectTheRestRight({});
 }
