@@ -92,10 +92,9 @@ class SwapInWindow {
   };
   static Sample SampleOf(Slot slot) {
     const uint64_t hash = Index(slot) * 0x9e3779b97f4a7c15;
-    const uint64_t rest = hash >> 8 << kCellBits;
     return {(hash >> 40) % kSampleEach == 0,
             static_cast<uint32_t>(hash >> (64 - kCellBits)),
-            static_cast<uint32_t>(rest >> 24) | 1};
+            static_cast<uint32_t>(hash >> 20) | 1};
   }
 
   static void Average(std::atomic<uint64_t>& sum, uint64_t value) {
