@@ -275,7 +275,9 @@ void Run::InstallHooks() {
                       .before_replace = Stretch,
                       .in_acquire = Stretch,
                       .after_grace = Stretch,
-                      .pool_visited = Stretch};
+                      .pool_visited = Stretch,
+                      .before_return = StretchFor,
+                      .swapin_window = 8};
 }
 
 void Run::Failures(Random random) {

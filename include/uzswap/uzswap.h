@@ -163,12 +163,14 @@ struct uzswap_stats {
   uint64_t pool_load_ns;   /* time in loads from the pool */
   uint64_t device_load_ns; /* and from the backing store */
   /* Stored pages now, by the time since they were stored or last used. */
-  uint64_t age_1s_pages;    /* less than a second */
-  uint64_t age_10s_pages;   /* 1 to 10 seconds */
-  uint64_t age_1m_pages;    /* 10 to 60 seconds */
-  uint64_t age_10m_pages;   /* 1 to 10 minutes */
-  uint64_t age_1h_pages;    /* 10 to 60 minutes */
-  uint64_t age_older_pages; /* an hour or more */
+  uint64_t age_1s_pages;       /* less than a second */
+  uint64_t age_10s_pages;      /* 1 to 10 seconds */
+  uint64_t age_1m_pages;       /* 10 to 60 seconds */
+  uint64_t age_10m_pages;      /* 1 to 10 minutes */
+  uint64_t age_1h_pages;       /* 10 to 60 minutes */
+  uint64_t age_older_pages;    /* an hour or more */
+  uint64_t swapin_ahead_pages; /* brought back to the pool beside a page that
+                                  was asked for */
 };
 
 /* Opens the one instance of this process. It installs no signal handler and

@@ -297,6 +297,7 @@ void uzswap_get_stats(struct uzswap_stats* stats) {
   stats->age_10m_pages = z.age_pages[3];
   stats->age_1h_pages = z.age_pages[4];
   stats->age_older_pages = z.age_pages[5];
+  stats->swapin_ahead_pages = z.swapin_ahead_pages;
   stats->device_written_bytes = z.device.written_bytes;
   stats->device_cleaned_bytes = z.device.cleaned_bytes;
   stats->device_reads = z.device.reads;

@@ -92,6 +92,7 @@ constexpr StatsField kFields[] = {
     SUM(age_10m_pages),
     SUM(age_1h_pages),
     SUM(age_older_pages),
+    SUM(swapin_ahead_pages),
 };
 
 #undef SUM

@@ -29,6 +29,19 @@ struct DeviceStats {
   uint64_t alignment;  // of what is read and written; above 1: directly
 };
 
+// What a read may bring beside its object, for ReadHeld, and what it did. Each
+// read reckons with its own.
+struct ReadAround {
+  // Bytes of what was written before the object and after it that are likely to
+  // be wanted soon. No more than a hint.
+  uint32_t before = 0;
+  uint32_t after = 0;
+  // Set by the read: it had to wait for the storage; and what is around came
+  // with the object, as far as it was written with it.
+  bool from_storage = false;
+  bool brought = false;
+};
+
 class Device {
  public:
   // Keeps a copy of the bytes. ENOSPC: the device is full (by its size limit or
@@ -38,7 +51,17 @@ class Device {
   // EIO and others: the storage could not return the object. EBADMSG: what it
   // returned is not what was written. The bytes are then undefined.
   // REQUIRES: as many bytes as were written.
-  virtual Status Read(ObjectId id, std::span<std::byte> object) = 0;
+  virtual Status ReadWith(ObjectId id, std::span<std::byte> object,
+                          ReadAround& around) = 0;
+  Status Read(ObjectId id, std::span<std::byte> object) {
+    ReadAround alone;
+    return ReadWith(id, object, alone);
+  }
+  // The object, if it can be had without the storage: ENODATA if not, or if
+  // what is in memory is not what was written. That is no verdict: Read asks
+  // the storage. The bytes are then undefined. Does not block. REQUIRES: as
+  // Read.
+  virtual Status ReadHeld(ObjectId id, std::span<std::byte> object) = 0;
   virtual void Free(ObjectId id) = 0;
 
   virtual PageCount size() const = 0;  // limit, in pages of storage

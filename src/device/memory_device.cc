@@ -42,10 +42,15 @@ class MemoryDevice final : public Device {
     return ObjectId{index};
   }
 
-  Status Read(ObjectId id, std::span<std::byte> object) override {
+  Status ReadWith(ObjectId id, std::span<std::byte> object,
+                  ReadAround&) override {
     const uint64_t offset = static_cast<uint64_t>(id) * kPageSize;
     memcpy(object.data(), &bytes_[offset], object.size());
     return kOk;
+  }
+
+  Status ReadHeld(ObjectId, std::span<std::byte>) override {
+    return Status::Error(ENODATA);
   }
 
   void Free(ObjectId id) override {

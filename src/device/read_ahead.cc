@@ -34,21 +34,33 @@ void ReadAhead::Release() {
   memory_ = nullptr;
 }
 
-const std::byte* ReadAhead::Find(const SegmentPart& object) {
+// kNone: nobody holds all of it.
+unsigned ReadAhead::HolderOf(const SegmentPart& object) const {
   for (unsigned i = 0; i < kStreams; ++i) {
-    Stream& stream = streams_[i];
-    const SegmentPart& held = stream.held;
-    if (held.serial != object.serial || object.from < held.from ||
-        object.to > held.to || stream.busy) {
-      continue;
+    const SegmentPart& held = streams_[i].held;
+    if (held.serial == object.serial && object.from >= held.from &&
+        object.to <= held.to && !streams_[i].busy) {
+      return i;
     }
-    stream.serial = object.serial;
-    stream.end = object.to;
-    stream.hits += object.to - object.from;
-    stream.used = ++clock_;
-    return At(i) + (object.from - held.from);
   }
-  return nullptr;
+  return kNone;
+}
+
+const std::byte* ReadAhead::Find(const SegmentPart& object) {
+  const unsigned i = HolderOf(object);
+  if (i == kNone) return nullptr;
+  Stream& stream = streams_[i];
+  stream.serial = object.serial;
+  stream.end = object.to;
+  stream.hits += object.to - object.from;
+  stream.used = ++clock_;
+  return At(i) + (object.from - stream.held.from);
+}
+
+const std::byte* ReadAhead::Peek(const SegmentPart& object) const {
+  const unsigned i = HolderOf(object);
+  if (i == kNone) return nullptr;
+  return At(i) + (object.from - streams_[i].held.from);
 }
 
 // Batches of pages are read upwards, but they may follow each other downwards:
@@ -102,16 +114,30 @@ SegmentPart ReadAhead::Least(const SegmentPart& object, uint32_t end) const {
           std::max(object.to, (std::min(object.to, end) + mask) & ~mask)};
 }
 
-ReadAhead::Plan ReadAhead::Begin(const SegmentPart& object, uint32_t end) {
+SegmentPart ReadAhead::Wanted(const Stream& stream, const SegmentPart& object,
+                              uint32_t end, const ReadAround& around) {
+  SegmentPart wanted = object;
+  const uint32_t after =
+      stream.window != 0 ? std::min(end, object.from + stream.window)
+                         : object.to + std::min(around.after, end - object.to);
+  wanted.to = std::max(object.to, after);
+  if (stream.window == 0) wanted.from -= std::min(around.before, object.from);
+  return wanted;
+}
+
+ReadAhead::Plan ReadAhead::Begin(const SegmentPart& object, uint32_t end,
+                                 const ReadAround& around) {
+  DCHECK(object.to <= end);
   Stream* const stream = StreamOf(object);
-  if (stream == nullptr) return {kNone, object};
+  if (stream == nullptr) return {kNone, object, false};
   stream->serial = object.serial;
   stream->end = object.to;
   stream->used = ++clock_;
-  if (stream->window == 0 && alignment_ == 1) return {kNone, object};
-  SegmentPart wanted = object;
-  wanted.to = std::max(object.to, std::min(end, object.from + stream->window));
-  const SegmentPart part = Least(wanted, end);
+  const bool alone = around.before == 0 && around.after == 0;
+  if (stream->window == 0 && alone && alignment_ == 1) {
+    return {kNone, object, false};
+  }
+  const SegmentPart part = Least(Wanted(*stream, object, end, around), end);
   const uint32_t bytes = part.to - part.from;
   const auto touched = static_cast<uint32_t>(PageCeil(bytes));
   if (touched > stream->touched) {
@@ -121,7 +147,8 @@ ReadAhead::Plan ReadAhead::Begin(const SegmentPart& object, uint32_t end) {
   stream->busy = true;
   stream->held = {};
   stream->hits = 0;
-  return {static_cast<unsigned>(stream - streams_), part};
+  return {static_cast<unsigned>(stream - streams_), part,
+          !alone && stream->window == 0};
 }
 
 void ReadAhead::Arrived(const Plan& plan, bool good) {

@@ -5,6 +5,9 @@
 // object, twice as much each time, up to a whole segment, as long as most of it
 // is used.
 //
+// Apart from that, a caller may know what is likely to be wanted with an object
+// that follows nothing, and say so (ReadAround).
+//
 // A part is named by the serial number of its segment. A segment is written
 // once, so the bytes under a number never change, and no part is ever stale,
 // whatever becomes of the extent; bytes that turn out wrong are dropped and
@@ -17,6 +20,7 @@
 
 #include "base/page.h"
 #include "base/status.h"
+#include "device/device.h"
 #include "device/storage.h"
 
 namespace uzswap {
@@ -42,6 +46,8 @@ class ReadAhead {
 
   // The bytes, or nullptr. They are valid until the lock is let go.
   const std::byte* Find(const SegmentPart& object);
+  // The same for somebody who does not want it yet: no sign of a sequence.
+  const std::byte* Peek(const SegmentPart& object) const;
 
   // What to read so as to have the object. kNone in `buffer`: only the object,
   // straight to where it is wanted; where the storage wants alignment, it
@@ -50,9 +56,11 @@ class ReadAhead {
   struct Plan {
     unsigned buffer;
     SegmentPart part;  // contains the object
+    bool around;       // and what was likely to be wanted with it
   };
-  // `end`: bytes in the segment.
-  Plan Begin(const SegmentPart& object, uint32_t end);
+  // `end`: bytes in the segment. A sequence is followed whatever else is said
+  // to be around its objects.
+  Plan Begin(const SegmentPart& object, uint32_t end, const ReadAround& around);
   // Where `part` of a plan goes to.
   std::byte* At(unsigned buffer) const {
     return memory_ + buffer * kExtentBytes;
@@ -84,6 +92,9 @@ class ReadAhead {
 
   static bool Follows(const Stream& stream, const SegmentPart& object);
   static void Adapt(Stream& stream, const SegmentPart& object);
+  static SegmentPart Wanted(const Stream& stream, const SegmentPart& object,
+                            uint32_t end, const ReadAround& around);
+  unsigned HolderOf(const SegmentPart& object) const;
   Stream* StreamOf(const SegmentPart& object);
 
   std::byte* memory_ = nullptr;  // kStreams buffers

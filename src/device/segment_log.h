@@ -38,7 +38,9 @@ class SegmentLog final : public Device {
   Status Init(Protection protection);
 
   Result<ObjectId> Write(std::span<const std::byte> object) override;
-  Status Read(ObjectId id, std::span<std::byte> object) override;
+  Status ReadWith(ObjectId id, std::span<std::byte> object,
+                  ReadAround& around) override;
+  Status ReadHeld(ObjectId id, std::span<std::byte> object) override;
   void Free(ObjectId id) override;
 
   PageCount size() const override;
@@ -113,10 +115,14 @@ class SegmentLog final : public Device {
   void OpenTarget(size_t bytes) UZSWAP_REQUIRES(mutex_);
 
   // Coming back.
-  void BeginRead(ObjectId id, std::span<std::byte> object, Reading& reading);
+  void BeginRead(ObjectId id, std::span<std::byte> object,
+                 const ReadAround& around, Reading& reading);
+  void Hold(ObjectId id, std::span<std::byte> object, Reading& reading)
+      UZSWAP_REQUIRES(mutex_);
   void TakeSealed(Reading& reading, const std::byte* from,
                   std::span<std::byte> object) const;
-  ReadAhead::Plan PlanRead(const Reading& reading) UZSWAP_REQUIRES(mutex_);
+  ReadAhead::Plan PlanRead(const Reading& reading, const ReadAround& around)
+      UZSWAP_REQUIRES(mutex_);
   Status Fetch(Reading& reading, std::span<std::byte> object,
                const ReadAhead::Plan& plan);
   Status FetchAgain(Reading& reading, std::span<std::byte> object,

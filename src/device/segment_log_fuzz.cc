@@ -108,7 +108,16 @@ class Fuzz {
   int IsRight(uint64_t id, uint64_t seed) {
     const std::vector<std::byte> expected = ObjectOf(seed);
     std::vector<std::byte> bytes(expected.size());
-    const Status s = log_->Read(ObjectId{id}, bytes);
+    if (Pick(4) == 0 && log_->ReadHeld(ObjectId{id}, bytes).ok() &&
+        bytes != expected) {
+      return -1;
+    }
+    ReadAround around;
+    if (Pick(4) == 0) {
+      around.before = static_cast<uint32_t>(Pick(2 * kExtentBytes));
+      around.after = static_cast<uint32_t>(Pick(2 * kExtentBytes));
+    }
+    const Status s = log_->ReadWith(ObjectId{id}, bytes, around);
     if (!s.ok()) return s.error();
     return bytes == expected ? 0 : -1;
   }

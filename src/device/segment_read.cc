@@ -19,9 +19,12 @@ SegmentPart SegmentLog::PartOf(const Segment& segment, uint32_t offset,
   return {segment.serial, offset, static_cast<uint32_t>(end)};
 }
 
-Status SegmentLog::Read(ObjectId id, std::span<std::byte> object) {
+Status SegmentLog::ReadWith(ObjectId id, std::span<std::byte> object,
+                            ReadAround& around) {
   Reading reading;
-  BeginRead(id, object, reading);
+  BeginRead(id, object, around, reading);
+  around.from_storage = reading.from == From::kStorage;
+  around.brought = around.from_storage && reading.plan.around;
   Status s = kOk;
   if (reading.from == From::kStorage) s = Fetch(reading, object, reading.plan);
   if (!s.ok() || !Open(reading, object)) s = FetchAgain(reading, object, s);
@@ -33,19 +36,47 @@ Status SegmentLog::Read(ObjectId id, std::span<std::byte> object) {
   return s;
 }
 
-// Afterwards either the object is there, sealed, or there is a plan how to get
-// it. Its segment stays until DropReader.
-void SegmentLog::BeginRead(ObjectId id, std::span<std::byte> object,
-                           Reading& reading) {
+// Counts as no use of what is held: nobody has asked for it yet.
+Status SegmentLog::ReadHeld(ObjectId id, std::span<std::byte> object) {
+  Reading reading;
+  {
+    ScopedLock lock(mutex_);
+    Hold(id, object, reading);
+    const std::byte* const from =
+        reading.segment.state != SegmentState::kWritten
+            ? BufferAt(reading.segment.buffer) + reading.offset
+            : read_ahead_.Peek(reading.part);
+    if (from == nullptr) {
+      DropReader(reading.number);
+      return Status::Error(ENODATA);
+    }
+    TakeSealed(reading, from, object);
+  }
+  const bool good = Open(reading, object);
   ScopedLock lock(mutex_);
+  DropReader(reading.number);
+  return good ? kOk : Status::Error(ENODATA);
+}
+
+// The object's segment stays until DropReader.
+void SegmentLog::Hold(ObjectId id, std::span<std::byte> object,
+                      Reading& reading) {
   const Object& o = table_.object(static_cast<uint32_t>(id));
   reading.number = o.segment;
   CHECK(reading.number != 0 && o.length == object.size());
   reading.offset = o.offset;
   ++table_.segment(reading.number).readers;
   reading.segment = table_.segment(reading.number);
+  reading.part = PartOf(reading.segment, reading.offset, object.size());
+}
+
+// Afterwards either the object is there, sealed, or there is a plan how to get
+// it. Its segment is held.
+void SegmentLog::BeginRead(ObjectId id, std::span<std::byte> object,
+                           const ReadAround& around, Reading& reading) {
+  ScopedLock lock(mutex_);
+  Hold(id, object, reading);
   const Segment& segment = reading.segment;
-  reading.part = PartOf(segment, reading.offset, object.size());
   const std::byte* from = nullptr;
   if (segment.state != SegmentState::kWritten) {
     from = BufferAt(segment.buffer) + reading.offset;
@@ -57,7 +88,7 @@ void SegmentLog::BeginRead(ObjectId id, std::span<std::byte> object,
   if (from != nullptr) {
     TakeSealed(reading, from, object);
   } else {
-    reading.plan = PlanRead(reading);
+    reading.plan = PlanRead(reading, around);
   }
 }
 
@@ -68,10 +99,11 @@ void SegmentLog::TakeSealed(Reading& reading, const std::byte* from,
 }
 
 // Waits for a buffer where reads need one.
-ReadAhead::Plan SegmentLog::PlanRead(const Reading& reading) {
+ReadAhead::Plan SegmentLog::PlanRead(const Reading& reading,
+                                     const ReadAround& around) {
   for (;;) {
     const ReadAhead::Plan plan =
-        read_ahead_.Begin(reading.part, reading.segment.used_bytes);
+        read_ahead_.Begin(reading.part, reading.segment.used_bytes, around);
     if (plan.buffer != ReadAhead::kNone || storage_->alignment() == 1) {
       CountMemory();
       return plan;
@@ -108,12 +140,12 @@ Status SegmentLog::FetchAgain(Reading& reading, std::span<std::byte> object,
   if (alone || reading.from == From::kBuffer) {
     return first.ok() ? Status::Error(EBADMSG) : first;
   }
-  ReadAhead::Plan plan{ReadAhead::kNone, reading.part};
+  ReadAhead::Plan plan{ReadAhead::kNone, reading.part, false};
   {
     ScopedLock lock(mutex_);
     read_ahead_.Forget(reading.segment.serial);
     if (storage_->alignment() != 1) {
-      plan = PlanRead(reading);
+      plan = PlanRead(reading, {});
       plan.part = read_ahead_.Least(reading.part, reading.segment.used_bytes);
     }
   }

@@ -154,6 +154,105 @@ TEST_P(SegmentRead, MoreReadersThanBuffersTakeTurns) {
   log_->CheckInvariants();
 }
 
+// The object before and the one behind, of about that many bytes.
+constexpr ReadAround kAround{.before = 3000, .after = 3000};
+
+Bytes Held(Device* log, ObjectId id, uint64_t seed) {
+  Bytes bytes(ObjectOf(seed).size());
+  return log->ReadHeld(id, bytes).ok() ? bytes : Bytes{};
+}
+
+TEST_P(SegmentRead, WhatIsAroundAnObjectComesWithItAndIsHeld) {
+  Open(100);
+  MustPut(0, 10 * kPerSegment);
+  constexpr uint64_t kSeed = 30;
+  EXPECT_EQ(Held(log_, kept_.at(kSeed), kSeed), Bytes{});
+  const uint64_t before = storage_->reads;
+  ReadAround around = kAround;
+  Bytes bytes(ObjectOf(kSeed).size());
+  ASSERT_TRUE(log_->ReadWith(kept_.at(kSeed), bytes, around).ok());
+  EXPECT_EQ(bytes, ObjectOf(kSeed));
+  EXPECT_TRUE(around.from_storage && around.brought);
+  for (const uint64_t seed : {kSeed - 1, kSeed, kSeed + 1}) {
+    EXPECT_EQ(Held(log_, kept_.at(seed), seed), ObjectOf(seed));
+  }
+  EXPECT_EQ(storage_->reads - before, 1u);
+  // Held is not asked for: no sequence is seen in that.
+  ReadAround again = kAround;
+  Bytes far(ObjectOf(300).size());
+  ASSERT_TRUE(log_->ReadWith(kept_.at(300), far, again).ok());
+  EXPECT_TRUE(again.brought);
+  again = kAround;
+  ASSERT_TRUE(log_->ReadWith(kept_.at(kSeed), bytes, again).ok());
+  EXPECT_FALSE(again.from_storage || again.brought);
+}
+
+TEST_P(SegmentRead, WhatIsAroundIsClippedToTheSegment) {
+  for (const size_t alignment : {size_t{1}, size_t{4096}}) {
+    Open(100, alignment);
+    MustPut(0, kSegments * kPerSegment);
+    uint64_t count = 0;
+    for (uint64_t seed = 20; seed < kSegments * kPerSegment;
+         seed += 8 * kPerSegment + 2) {
+      ReadAround around{.before = 1 << 20, .after = 1 << 20};
+      Bytes bytes(ObjectOf(seed).size());
+      ASSERT_TRUE(log_->ReadWith(kept_.at(seed), bytes, around).ok());
+      EXPECT_EQ(bytes, ObjectOf(seed));
+      // One of them at least lies in the same segment.
+      EXPECT_TRUE(
+          Held(log_, kept_.at(seed + 10), seed + 10) == ObjectOf(seed + 10) ||
+          Held(log_, kept_.at(seed - 10), seed - 10) == ObjectOf(seed - 10));
+      EXPECT_EQ(storage_->reads, ++count);
+    }
+    log_->CheckInvariants();
+    for (const auto& [seed, id] : kept_) log_->Free(id);
+    kept_.clear();
+    log_->Destroy();
+    log_ = nullptr;
+  }
+}
+
+TEST_P(SegmentRead, ABadSectorAroundAnObjectIsNotTheObjects) {
+  Open(100);
+  MustPut(0, 10 * kPerSegment);
+  storage_->bad_sector_from = 30 << 10;
+  storage_->bad_sector_to = (30 << 10) + 512;
+  unsigned failed = 0;
+  for (uint64_t seed = 0; seed < kPerSegment; ++seed) {
+    ReadAround around{.before = 1 << 20, .after = 1 << 20};
+    Bytes bytes(ObjectOf(seed).size());
+    const Status s = log_->ReadWith(kept_.at(seed), bytes, around);
+    if (s.ok()) {
+      EXPECT_EQ(bytes, ObjectOf(seed));
+    }
+    failed += !s.ok();
+  }
+  EXPECT_GE(failed, 1u);
+  EXPECT_LE(failed, 2u);
+}
+
+TEST_P(SegmentRead, WhatIsHeldAndWrongIsNotGivenAndReadAgainWhenAskedFor) {
+  Open(100);
+  MustPut(0, 10 * kPerSegment);
+  constexpr uint64_t kSeed = 30;
+  storage_->wrong_reads = 1;
+  ReadAround around{.before = 1 << 20, .after = 1 << 20};
+  Bytes bytes(ObjectOf(kSeed).size());
+  ASSERT_TRUE(log_->ReadWith(kept_.at(kSeed), bytes, around).ok());
+  EXPECT_EQ(bytes, ObjectOf(kSeed));
+  EXPECT_EQ(Held(log_, kept_.at(kSeed + 1), kSeed + 1), Bytes{});
+  EXPECT_EQ(Get(kSeed + 1), 0);
+  EXPECT_EQ(log_->Stats().corrupt_reads, 0u);
+}
+
+// What is not written yet lies in a buffer.
+TEST_P(SegmentRead, ABufferHoldsWhatIsInIt) {
+  Open(100);
+  MustPut(0, 5);
+  EXPECT_EQ(Held(log_, kept_.at(3), 3), ObjectOf(3));
+  EXPECT_EQ(storage_->reads, 0u);
+}
+
 TEST_P(SegmentRead, TheCleanerReadsASegmentAtOnce) {
   Open(20);
   MustPut(0, 18 * kPerSegment);

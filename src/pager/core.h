@@ -48,6 +48,7 @@ struct Core {
   Zswap* zswap = nullptr;
 
   PageWord& word(Slot slot) { return words[Index(slot)]; }
+  const PageWord& word(Slot slot) const { return words[Index(slot)]; }
   void Count(PagerCounter counter, uint64_t n = 1) { counters.Add(counter, n); }
 
   // clean → resident with `pins`, no longer in zswap; false if it is not clean

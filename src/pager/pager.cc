@@ -63,6 +63,12 @@ void Pager::Start(PageCount limit, uzswap_tree* tree, Zswap* zswap) {
         return static_cast<const Budget*>(budget)->HasRoomToMigrate();
       },
       &core_.budget);
+  zswap->SetAwayCheck(
+      [](const void* core, Slot slot) {
+        return static_cast<const Core*>(core)->word(slot).state() ==
+               PageState::kEvicted;
+      },
+      &core_);
   const CycleClock::Moment now = CycleClock::Now();
   clock_.Start(now);
   core_.blocks.SetNow(now.cycles);

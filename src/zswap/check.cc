@@ -9,6 +9,7 @@ void Zswap::Impl::CheckInvariants() {
   slab.CheckInvariants();
   lru.CheckInvariants();
   pools.CheckInvariants();
+  swapin.CheckInvariants();
   if (device != nullptr) device->CheckInvariants();
 
   PageCount by_kind[5] = {};

@@ -47,6 +47,11 @@ class Pool {
     StoreGroup({&data, 1}, &stored);
     return stored;
   }
+  // Keeps an object as it is, which Load must be able to decompress. ENOMEM;
+  // ENOSPC: too large for the zpool.
+  Result<Handle> StoreObject(std::span<const std::byte> object) {
+    return zpool_->Store(object);
+  }
   // EIO: the object is not one page's worth of compressed data. REQUIRES:
   // nobody frees the object meanwhile.
   Status Load(Handle handle, ByteCount length, MutablePage page);

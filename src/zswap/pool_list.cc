@@ -226,6 +226,19 @@ unsigned PoolList::AcquireDense(unsigned entries) {
   return index;
 }
 
+// Pools of one compressor and level share a decoder.
+unsigned PoolList::AcquireWith(DecoderIndex decoder) {
+  const Grace::Reader reader(grace_);
+  for (const std::atomic<unsigned>* which : {&current_, &dense_}) {
+    const unsigned index = which->load(std::memory_order_seq_cst);
+    if (index == kNone || slots_[index].decoder != decoder) continue;
+    HookInAcquire();
+    slots_[index].references.Add(Count::kReferences);
+    return index;
+  }
+  return kNone;
+}
+
 void PoolList::Drop(PoolIndex index) {
   Slot& slot = slots_[index];
   // After the count the pool may be gone, but its slot is not.

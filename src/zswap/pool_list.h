@@ -76,6 +76,9 @@ class PoolList {
   PoolIndex Acquire(unsigned entries = 1);
   // The same for the dense pool; kNone if there is none.
   unsigned AcquireDense(unsigned entries);
+  // A reference to the current pool or else the dense one, if what this decoder
+  // can decode can be loaded from it; kNone: from neither.
+  unsigned AcquireWith(DecoderIndex decoder);
   bool HasDense() const {
     return dense_.load(std::memory_order_relaxed) != kNone;
   }

@@ -17,6 +17,8 @@ struct ZswapTestHooks {
   void (*in_acquire)();    // the current pool seen, not yet referenced
   void (*after_grace)();   // before empty pools are looked for
   void (*pool_visited)();  // found on a walk over all pools, not yet used
+  void (*before_return)(Slot slot);  // back in the pool, table not yet told
+  unsigned swapin_window;            // in place of what was measured, unless 0
 };
 
 #ifdef UZSWAP_TEST_HOOKS
@@ -42,6 +44,13 @@ inline void HookAfterGrace() {
 inline void HookPoolVisited() {
   if (zswap_test_hooks.pool_visited) zswap_test_hooks.pool_visited();
 }
+inline void HookBeforeReturn(Slot slot) {
+  if (zswap_test_hooks.before_return) zswap_test_hooks.before_return(slot);
+}
+inline unsigned HookSwapInWindow(unsigned measured) {
+  const unsigned forced = zswap_test_hooks.swapin_window;
+  return forced != 0 ? forced : measured;
+}
 #else
 inline void HookAfterSelect(Slot) {}
 inline void HookBeforeFinish(Slot) {}
@@ -50,6 +59,8 @@ inline void HookBeforeReplace() {}
 inline void HookInAcquire() {}
 inline void HookAfterGrace() {}
 inline void HookPoolVisited() {}
+inline void HookBeforeReturn(Slot) {}
+inline unsigned HookSwapInWindow(unsigned measured) { return measured; }
 #endif
 
 }  // namespace uzswap

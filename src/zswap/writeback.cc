@@ -161,6 +161,7 @@ bool Zswap::Impl::Finish(EntryIndex index, ObjectId object) {
     device->Free(object);
     return false;
   }
+  swapin.NoteGone(entry.slot_now());
   pools[pool].Free(handle);
   pools.Drop(pool);
   return true;

@@ -19,12 +19,14 @@ Result<bool> Zswap::Impl::Load(Slot slot, MutablePage page, Keep keep) {
   if (index == kNoEntry) return Status::Error(ENOENT);
   const Entry& entry = slab[index];
   const uint64_t begin = os::Cycles();
-  if (!ReadContent(entry, page).ok()) {
+  Neighbours neighbours;
+  if (!ReadContent(entry, page, neighbours).ok()) {
     PutBack(slot, index);
     return Status::Error(EIO);
   }
   CountLoad(entry, begin);
   DropReference(index);
+  BringBack(neighbours);
   return false;
 }
 
@@ -37,6 +39,7 @@ void Zswap::Impl::CountLoad(const Entry& entry, uint64_t begin) {
   } else {
     events.Add(Event::zswpin);
     events.Add(Event::pool_load_cycles, cycles);
+    swapin.NoteLoaded(entry.slot_now());
   }
 }
 
@@ -57,14 +60,17 @@ EntryIndex Zswap::Impl::ClaimToKeep(Slot slot, Keep keep) {
 Status Zswap::Impl::LoadKeeping(EntryIndex index, MutablePage page) {
   const Entry& entry = slab[index];
   const uint64_t begin = os::Cycles();
-  const Status s = ReadContent(entry, page);
+  Neighbours neighbours;
+  const Status s = ReadContent(entry, page, neighbours);
   if (s.ok()) {
     CountLoad(entry, begin);
     lru.Touch(index);
     StampAge(slab[index]);
   }
   DropReference(index);
-  return s.ok() ? kOk : Status::Error(EIO);
+  if (!s.ok()) return Status::Error(EIO);
+  BringBack(neighbours);
+  return kOk;
 }
 
 EntryIndex Zswap::Impl::Take(Slot slot) {
@@ -77,7 +83,8 @@ EntryIndex Zswap::Impl::Take(Slot slot) {
   return index;
 }
 
-Status Zswap::Impl::ReadContent(const Entry& entry, MutablePage page) {
+Status Zswap::Impl::ReadContent(const Entry& entry, MutablePage page,
+                                Neighbours& neighbours) {
   switch (entry.kind) {
     case EntryKind::kSameFilled:
       FillSame(page, entry.payload);
@@ -86,7 +93,7 @@ Status Zswap::Impl::ReadContent(const Entry& entry, MutablePage page) {
     case EntryKind::kRaw:
       return ReadPool(entry, page);
     case EntryKind::kOnDevice:
-      return ReadDevice(entry, page);
+      return ReadDevice(entry, page, neighbours);
     case EntryKind::kFree:
       break;
   }
@@ -109,8 +116,9 @@ Status Zswap::Impl::ReadPool(const Entry& entry, MutablePage page) {
 }
 
 // What is there may have been compressed by a pool that is gone.
-Status Zswap::Impl::ReadDevice(const Entry& entry, MutablePage page) {
-  const Status read = device->Read(entry.object(), page.first(entry.length));
+Status Zswap::Impl::ReadDevice(const Entry& entry, MutablePage page,
+                               Neighbours& neighbours) {
+  const Status read = ReadObject(entry, page.first(entry.length), neighbours);
   Status s = read;
   if (!read.ok()) {
     events.Add(Event::device_read_fail);
@@ -148,6 +156,7 @@ void Zswap::Impl::Invalidate(Slot first, Slot end) {
     const size_t count = table.TakeSome(at, end, taken);
     for (size_t i = 0; i < count; ++i) {
       lru.Remove(taken[i]);
+      swapin.NoteGone(slab[taken[i]].slot_now());
       DropReference(taken[i]);
     }
   }

@@ -190,6 +190,12 @@ class Zswap {
   // There is room again: goes on with what waits for it. Cheap if nothing does.
   void ContinueMigration();
 
+  // Asked before the page of a slot is brought back to the pool because one
+  // beside it was loaded: false if that would be for nothing, as when it is
+  // resident and this a copy. `away` must not fault. Set before the first Load.
+  using IsAway = bool (*)(const void* argument, Slot slot);
+  void SetAwayCheck(IsAway away, const void* argument);
+
   // Fork: between PrepareFork and one of the other two no call may be made; the
   // caller guarantees that none is in flight either.
   void PrepareFork();

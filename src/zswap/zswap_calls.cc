@@ -286,6 +286,11 @@ void Zswap::SetMigrationRoom(HasRoom room, const void* argument) {
   impl_->room_argument = argument;
 }
 
+void Zswap::SetAwayCheck(IsAway away, const void* argument) {
+  impl_->is_away = away;
+  impl_->away_argument = argument;
+}
+
 void Zswap::ContinueMigration() { impl_->ContinueMigration(); }
 
 void Zswap::CheckInvariants() { impl_->CheckInvariants(); }

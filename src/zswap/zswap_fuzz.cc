@@ -23,6 +23,7 @@
 #include "support/faulty_storage.h"
 #include "zpool/failure.h"
 #include "zswap/parameters.h"
+#include "zswap/test_hooks.h"
 #include "zswap/zswap_fixture.h"
 
 namespace uzswap {
@@ -108,6 +109,7 @@ class Fuzz final : ParameterHost {
                                   .device_pages = 300,
                                   .backing = NewDevice(seed % 8)};
     engine_ = std::make_unique<Engine>(options);
+    zswap_test_hooks.swapin_window = 16 >> seed / 8 % 3;
   }
   // In a child that went on in its parent's place the parent waits.
   ~Fuzz() {
@@ -228,8 +230,9 @@ class Fuzz final : ParameterHost {
     unsigned number[8];
     Version versions[8];
     const unsigned first = Pick(4) == 0 ? PickStored() : PickSlot();
+    const unsigned stride = Pick(2) == 0 ? 1 : 13;
     for (unsigned k = 0; k < count; ++k) {
-      number[k] = (first + k * 13) % kSlots;
+      number[k] = (first + k * stride) % kSlots;
       versions[k] = NewVersion();
       pages[k] = Make(versions[k]);
       units[k] = {SlotOf(number[k]), pages[k].data(), kOk};
@@ -255,13 +258,10 @@ class Fuzz final : ParameterHost {
       if (!kept.value()) Set(i, {});
     } else {
       CHECK(kept.error() == EIO);
-      CHECK(faults_on_ || IsDamaged());
+      CHECK(faults_on_ || damaged_);
       CHECK(engine_->zswap->Contains(SlotOf(i)));
     }
   }
-
-  // Bytes on the storage changed: which objects that hit is not known here.
-  bool IsDamaged() const { return damaged_; }
 
   void Rename() {
     const unsigned from = Pick(16) == 0 ? PickSlot() : PickStored();
@@ -417,7 +417,7 @@ class Fuzz final : ParameterHost {
       PageBuffer page;
       const Result<bool> r =
           engine_->zswap->Load(SlotOf(i), page, Keep::kIfRoom);
-      CHECK(r.ok() ? page == Make(model_[i]) : IsDamaged());
+      CHECK(r.ok() ? page == Make(model_[i]) : damaged_);
     }
   }
 
@@ -429,7 +429,7 @@ class Fuzz final : ParameterHost {
   uint32_t version_ = 0;
   unsigned forks_ = 0;
   bool faults_on_ = false;
-  bool damaged_ = false;
+  bool damaged_ = false;  // bytes on the storage changed: of any object
 };
 
 struct Goal {
@@ -445,12 +445,13 @@ struct Goal {
 void Print(const ZswapStats& s, uint64_t steps) {
   const auto n = [](uint64_t v) { return static_cast<unsigned long long>(v); };
   printf(
-      "  %llu: out %llu in %llu wb %llu device_in %llu recompressed %llu poor "
-      "%llu "
-      "migrated %llu switches %llu read_fail %llu exceeded %llu\n",
+      "  %llu: out %llu in %llu wb %llu device_in %llu ahead %llu "
+      "recompressed %llu poor %llu migrated %llu switches %llu read_fail %llu "
+      "exceeded %llu\n",
       n(steps), n(s.zswpout), n(s.zswpin), n(s.zswpwb), n(s.device_in),
-      n(s.recompressed_pages), n(s.recompress_poor), n(s.migrated_pages),
-      n(s.pool_switches), n(s.device_read_fail), n(s.pool_limit_exceeded));
+      n(s.swapin_ahead_pages), n(s.recompressed_pages), n(s.recompress_poor),
+      n(s.migrated_pages), n(s.pool_switches), n(s.device_read_fail),
+      n(s.pool_limit_exceeded));
   fflush(stdout);
 }
 

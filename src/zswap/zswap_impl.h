@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The inside of Zswap. Store, Load, Invalidate: zswap.cc. Writeback:
-// writeback.cc. The dense tier: recompress.cc. CheckInvariants: check.cc.
+// writeback.cc. The dense tier: recompress.cc. Read-ahead: swapin.cc.
+// CheckInvariants: check.cc.
 //
 // Lock order: shard → lru. The slab's lock, and those of pool and device, are
 // taken with neither held.
@@ -16,6 +17,7 @@
 #include "zswap/parameters.h"
 #include "zswap/pool_list.h"
 #include "zswap/shrinker.h"
+#include "zswap/swapin_window.h"
 #include "zswap/tier_balance.h"
 #include "zswap/writeback.h"
 #include "zswap/zswap.h"
@@ -53,15 +55,39 @@ struct Zswap::Impl {
   void Publish(Slot slot, EntryIndex index);
 
   // The steps of Load.
+  // The group of slots around one that was read from the storage, of which
+  // some came with it. Pages 0: nothing did.
+  struct Neighbours {
+    Slot first{0};
+    PageCount pages = 0;
+    Slot read{0};
+  };
   Result<bool> Load(Slot slot, MutablePage page, Keep keep);
   Status LoadKeeping(EntryIndex index, MutablePage page);
   void CountLoad(const Entry& entry, uint64_t begin);
   EntryIndex ClaimToKeep(Slot slot, Keep keep);
   EntryIndex Take(Slot slot);
-  Status ReadContent(const Entry& entry, MutablePage page);
+  Status ReadContent(const Entry& entry, MutablePage page,
+                     Neighbours& neighbours);
   Status ReadPool(const Entry& entry, MutablePage page);
-  Status ReadDevice(const Entry& entry, MutablePage page);
+  Status ReadDevice(const Entry& entry, MutablePage page,
+                    Neighbours& neighbours);
   void PutBack(Slot slot, EntryIndex index);
+
+  // The pages beside one that had to be read (swapin.cc).
+  Status ReadObject(const Entry& entry, std::span<std::byte> object,
+                    Neighbours& neighbours);
+  void BringBack(const Neighbours& neighbours);
+  bool RoomToBringBack();
+  struct Returning {
+    EntryIndex entry;
+    ObjectId object;
+    uint16_t length;
+    DecoderIndex decoder;  // unless raw
+  };
+  bool ClaimToReturn(Slot slot, Returning& returning);
+  bool Return(const Returning& from, std::span<const std::byte> bytes);
+  bool FinishReturn(const Returning& from, Handle handle, PoolIndex pool);
 
   void Invalidate(Slot first, Slot end);
   void Rename(Slot from, Slot to);
@@ -169,6 +195,8 @@ struct Zswap::Impl {
   std::atomic<uint64_t> recompress_after{0};
   Zswap::HasRoom has_room = nullptr;
   const void* room_argument = nullptr;
+  Zswap::IsAway is_away = nullptr;
+  const void* away_argument = nullptr;
   std::atomic<uint32_t> migration_restarts{0};
   // The migrator's: the next entry to be looked at, and what of the above it
   // knows.
@@ -199,6 +227,7 @@ struct Zswap::Impl {
   std::atomic<bool> sweeping{false};
   uint64_t sweep_at = 1;
   Seconds sweep_began = 0;
+  SwapInWindow swapin;
   WritebackBackoff backoff;
   PageBuffers buffers;
   PerCpuCounters<Event> events;

@@ -53,6 +53,7 @@ class FaultyDevice final : public Device {
   // Runs inside each write, before anything is written; may be null.
   void (*during_write)(void* argument) = nullptr;
   void* during_write_argument = nullptr;
+  void (*during_read_held)() = nullptr;  // before each; may be null
 
   Result<ObjectId> Write(std::span<const std::byte> object) override {
     Delay();
@@ -65,16 +66,21 @@ class FaultyDevice final : public Device {
     }
     return id;
   }
-  Status Read(ObjectId id, std::span<std::byte> object) override {
+  Status ReadWith(ObjectId id, std::span<std::byte> object,
+                  ReadAround& around) override {
     Delay();
     if (read_fault.Hits()) {
       memset(object.data(), 0xee,
              object.size());  // undefined is not "unchanged"
       return Status::Error(read_fault.error);
     }
-    const Status s = inner_->Read(id, object);
+    const Status s = inner_->ReadWith(id, object, around);
     if (s.ok()) ++reads;
     return s;
+  }
+  Status ReadHeld(ObjectId id, std::span<std::byte> object) override {
+    if (during_read_held != nullptr) during_read_held();
+    return inner_->ReadHeld(id, object);
   }
   void Free(ObjectId id) override {
     ++frees;
