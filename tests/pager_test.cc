@@ -272,6 +272,26 @@ TEST_P(PagerTest, PinnedPagesOfTheOldestGenerationDoNotStopReclaim) {
   EXPECT_EQ(uzswap_munmap(base, kCount * kPage), 0);
 }
 
+// The limit cannot be kept, so each fault wants to make room; what it has just
+// brought must not be what leaves, or the program never gets on.
+TEST_P(PagerTest, WhatWasJustBroughtInStaysWhenNothingElseCanLeave) {
+  Open({.method = GetParam()});
+  const std::vector<char> not_managed(24 * kMiB, 1);
+  constexpr size_t kBytes = 2 * kMiB;
+  constexpr size_t kCount = 200;
+  char* base = MapManaged(kBytes + kCount * kPage);
+  uzswap_pin(base, kBytes);
+  const uint64_t before = Stats().faults;
+  for (size_t i = 0; i < kCount; ++i) {
+    FillPage(base + kBytes + i * kPage, i, 1);
+    ASSERT_LE(Stats().faults - before, 2 * (i + 1));
+  }
+  EXPECT_EQ(CountWrong(base + kBytes, kCount, 1), 0u);
+  uzswap_unpin(base, kBytes);
+  EXPECT_EQ(not_managed.back(), 1);
+  EXPECT_EQ(uzswap_munmap(base, kBytes + kCount * kPage), 0);
+}
+
 TEST_P(PagerTest, AScanLeavesPagesAloneThatAreInUse) {
   if (GetParam() != UZSWAP_EVICT_WP) GTEST_SKIP() << "not so with move";
   Open({.method = GetParam(), .room = 20 * kMiB});

@@ -16,6 +16,7 @@
 #include "pager/managed_map.h"
 #include "pager/page_word.h"
 #include "pager/range_table.h"
+#include "pager/recent_faults.h"
 #include "pager/uffd.h"
 #include "zswap/zswap.h"
 
@@ -44,6 +45,7 @@ struct Core {
   Budget budget;
   BounceBuffers bounce;
   CleanPolicy clean_policy;
+  RecentFaults recent_faults;
   PerCpuCounters<PagerCounter> counters;
   Zswap* zswap = nullptr;
 

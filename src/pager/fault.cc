@@ -55,6 +55,7 @@ Status Pager::HandleFault(uint64_t address, Access access) {
         ForgetRepeats(slot);
         result = MakeResident({slot, 0, access});
       }
+      core_.recent_faults.Note(slot);
       Balance();
     }
     lockdep::FaultEnd();

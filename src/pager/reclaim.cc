@@ -97,7 +97,9 @@ PageCount Pager::EvictOldest(bool move) {
     const BlockList::Victims victims = core_.blocks.TakeOldest(choice);
     if (victims.block == kNoBlock) break;
     Evictor& evictor = move ? static_cast<Evictor&>(move_) : wp_;
-    const PageCount went = evictor.Evict(victims.block, victims.pages);
+    const PageMask recent = core_.recent_faults.In(victims.block);
+    const PageCount went =
+        evictor.Evict(victims.block, victims.pages & ~recent);
     if (went == 0) KeepStuck(victims);
     gone += went;
     core_.blocks.Return(victims.block);
