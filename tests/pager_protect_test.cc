@@ -60,8 +60,10 @@ TEST_P(PagerProtect, ScatteredPagesLeaveInFewCalls) {
   EXPECT_EQ(wrong, 0u);
   EXPECT_EQ(own.Wrong(), 0u);
   const uzswap_stats stats = Stats();
-  EXPECT_GT(stats.pages_out, 5'000u);
-  EXPECT_LT(stats.protect_calls, stats.pages_out / 2);
+  if (kExactMemory) {
+    EXPECT_GT(stats.pages_out, 5'000u);
+  }
+  EXPECT_LE(stats.protect_calls, stats.pages_out / 2);
   EXPECT_EQ(uzswap_munmap(base, kCount * kPage), 0);
 }
 
@@ -87,7 +89,7 @@ TEST_P(PagerProtect, NeighboursCanBePinnedAndWrittenAtAnyMoment) {
     threads.push_back(Spawn([&, t] {
       Own own(base, t);
       Random random(t + 1);
-      for (int i = 0; i < 30'000; ++i) {
+      for (int i = 0; i < (kExactMemory ? 30'000 : 10'000); ++i) {
         wrong += t == 0 ? !own.Use(random, read_into)
                         : !own.Use(random, WriteDirectly);
       }
@@ -96,7 +98,9 @@ TEST_P(PagerProtect, NeighboursCanBePinnedAndWrittenAtAnyMoment) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0u);
-  EXPECT_GT(Stats().pages_out, 5'000u);
+  if (kExactMemory) {
+    EXPECT_GT(Stats().pages_out, 5'000u);
+  }
   CheckInvariants();
   close(file);
   EXPECT_EQ(uzswap_munmap(base, kCount * kPage), 0);

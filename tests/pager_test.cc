@@ -107,7 +107,7 @@ TEST_P(PagerTest, ManyWritersRaceAnEvictor) {
     threads.push_back(Spawn([&, t] {
       Random random(t + 1);
       std::vector<uint32_t> version(kCount / kThreads, 0);
-      for (int i = 0; i < 30000; ++i) {
+      for (int i = 0; i < (kExactMemory ? 30000 : 5000); ++i) {
         const size_t mine = random.Below(version.size());
         const size_t page = mine * kThreads + t;
         char* at = base + page * kPage;
@@ -175,7 +175,7 @@ TEST_P(PagerTest, PinnedPagesStayForTheKernel) {
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);
   Random random(7);
-  for (int round = 0; round < 1500; ++round) {
+  for (int round = 0; round < (kExactMemory ? 1500 : 150); ++round) {
     // Misaligned on purpose: first and last page are pinned in part.
     char* from = base + random.Below(1 * kMiB);
     char* to = base + 2 * kMiB + random.Below(1 * kMiB);
