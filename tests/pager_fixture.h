@@ -149,6 +149,13 @@ class Random {
   uint64_t state_;
 };
 
+// Room for the shadow as well, which is two and a half times what is touched
+// and stays: for tests that touch at most four times the room, and take for
+// ever when nothing can be kept.
+inline constexpr uint64_t WithShadow(uint64_t room) {
+  return room * (kExactMemory ? 1 : 1 + 4 * 5 / 2);
+}
+
 // Opens uzswap with `room` bytes more than the process holds now. The room must
 // include what the engine itself needs.
 struct Options {
@@ -159,10 +166,7 @@ struct Options {
 inline uint64_t OpenUzswap(const Options& options) {
   uzswap_config config = {};
   config.struct_size = sizeof(config);
-  // Of what tests touch, four times the room, the shadow is two and a half
-  // times as large, and it stays.
-  config.memory_limit =
-      RssBytes() + options.room * (kExactMemory ? 1 : 1 + 4 * 5 / 2);
+  config.memory_limit = RssBytes() + options.room;
   config.evict = options.method;
   config.backing = options.backing;
   char why[512];

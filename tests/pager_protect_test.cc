@@ -50,7 +50,7 @@ bool WriteDirectly(char* at, size_t page, uint64_t version) {
 }
 
 TEST_P(PagerProtect, ScatteredPagesLeaveInFewCalls) {
-  Open({.method = GetParam(), .room = 20 * kMiB});
+  Open({.method = GetParam(), .room = WithShadow(20 * kMiB)});
   char* base = MapManaged(kCount * kPage);
   for (size_t i = 0; i < kCount; ++i) FillPage(base + i * kPage, i, 1);
   Own own(base, 0);
@@ -69,7 +69,7 @@ TEST_P(PagerProtect, ScatteredPagesLeaveInFewCalls) {
 
 // A system call that met a protected page would fail with EFAULT.
 TEST_P(PagerProtect, NeighboursCanBePinnedAndWrittenAtAnyMoment) {
-  Open({.method = GetParam(), .room = 20 * kMiB});
+  Open({.method = GetParam(), .room = WithShadow(20 * kMiB)});
   char* base = MapManaged(kCount * kPage);
   for (size_t i = 0; i < kCount; ++i) FillPage(base + i * kPage, i, 1);
   const int file = memfd_create("page", MFD_CLOEXEC);

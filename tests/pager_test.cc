@@ -60,7 +60,8 @@ TEST_P(PagerTest, FourTimesTheLimitKeepsItsContent) {
 }
 
 TEST_P(PagerTest, PagesBeyondThePoolGoToTheBackingStore) {
-  Open({.method = GetParam(), .room = 12 * kMiB, .backing = "/tmp"});
+  Open(
+      {.method = GetParam(), .room = WithShadow(12 * kMiB), .backing = "/tmp"});
   char* base = MapManaged(kPages * kPage);
   FillAll(base, kPages, 1);
   EXPECT_GT(Stats().device_bytes, 0u);
@@ -93,7 +94,7 @@ TEST_P(PagerTest, UntouchedPagesReadAsZeros) {
 // Threads own pages (i modulo threads); each writes new versions and checks the
 // last one, while another thread throws everything out all the time.
 TEST_P(PagerTest, ManyWritersRaceAnEvictor) {
-  Open({.method = GetParam(), .room = 24 * kMiB});
+  Open({.method = GetParam(), .room = WithShadow(24 * kMiB)});
   constexpr size_t kThreads = 4;
   constexpr size_t kCount = 40 * kMiB / kPage;
   char* base = MapManaged(kCount * kPage);
@@ -135,7 +136,7 @@ TEST_P(PagerTest, ManyWritersRaceAnEvictor) {
 
 // Two threads write to different halves of the same pages.
 TEST_P(PagerTest, SharedPagesLoseNoWrite) {
-  Open({.method = GetParam()});
+  Open({.method = GetParam(), .room = WithShadow(16 * kMiB)});
   constexpr size_t kCount = 256;
   char* base = MapManaged(kCount * kPage);
   std::atomic<bool> stop{false};
@@ -165,7 +166,7 @@ TEST_P(PagerTest, SharedPagesLoseNoWrite) {
 }
 
 TEST_P(PagerTest, PinnedPagesStayForTheKernel) {
-  Open({.method = GetParam()});
+  Open({.method = GetParam(), .room = WithShadow(16 * kMiB)});
   constexpr size_t kBytes = 64 * 1024;
   char* base = MapManaged(4 * kMiB);
   std::atomic<bool> stop{false};
@@ -253,7 +254,7 @@ TEST_P(PagerTest, WhenEverythingIsPinnedTheLimitGivesWay) {
 
 // All that may leave is younger than what may not.
 TEST_P(PagerTest, PinnedPagesOfTheOldestGenerationDoNotStopReclaim) {
-  Open({.method = GetParam()});
+  Open({.method = GetParam(), .room = WithShadow(16 * kMiB)});
   constexpr size_t kBytes = 2 * kMiB;
   constexpr size_t kCount = kPages / 2;
   char* base = MapManaged(kCount * kPage);

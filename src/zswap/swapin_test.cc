@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/worker_test_support.h"
 #include "device/segment_log.h"
 #include "support/faulty_storage.h"
 #include "zswap/parameters.h"
@@ -29,6 +30,7 @@ constexpr uint64_t kOther = 100;  // in another segment than those
 class SwapIn : public testing::Test {
  protected:
   SwapIn() {
+    if (kSanitized) Worker::SetStarter(StartLibraryThread);
     Engine::Options options{.device_pages = 1};
     options.backing = NewSegmentLog(&storage_, Protection::kEncrypted).value();
     engine_ = std::make_unique<Engine>(options);
