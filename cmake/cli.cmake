@@ -75,6 +75,7 @@ if(NOT UZSWAP_SANITIZE)
     if(UZSWAP_DEBUG AND NOT name MATCHES "^(edge|memory-eater|program-.*-chaos|\
 run-kill9.*|run-set-(many|param).*|run-zpools|stress-ng|tree-(kill|make)|\
 worker-thread-locals)$")
+      set_property(GLOBAL APPEND PROPERTY UZSWAP_LEFT_OUT ${name})
       continue()
     endif()
     add_test(NAME ${name} COMMAND bash ${script})
