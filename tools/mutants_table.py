@@ -163,7 +163,7 @@ MUTANTS = [
     Mutant("B15", "a pool that was current again meanwhile is not spared",
            POOLS, "      slot.demotions != since || slot.held ||\n",
            "      since > slot.demotions || slot.held ||\n",
-           "pool_list_test", "*APoolThatWasRevived*"),
+           "pool_list_test", "*AStoreIntoARevived*"),
     Mutant("B15", "no grace period before destruction",
            POOLS, "  grace_.Synchronize();\n  for (unsigned i",
            "  for (unsigned i", "bugs_pool_test", "*B15_WhoWalks*"),
