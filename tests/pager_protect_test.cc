@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pages that leave from among others that stay (pager/protector.h): few calls,
 // and what lies between them can be used all the time.
+#include "pager/test_hooks.h"
 #include "pager_fixture.h"
 
 namespace pager_test {
@@ -66,6 +67,28 @@ TEST_P(PagerProtect, ScatteredPagesLeaveInFewCalls) {
   EXPECT_LE(stats.protect_calls, stats.pages_out / 2);
   EXPECT_EQ(uzswap_munmap(base, kCount * kPage), 0);
 }
+
+#ifdef UZSWAP_TEST_HOOKS
+// Clean pages lie between those that leave; their next write must be noticed.
+TEST_P(PagerProtect, PageByPageWhereACallMustNotCrossMappings) {
+  uzswap::pager_test_hooks.no_wide_protect = true;
+  Open({.method = GetParam(), .room = WithShadow(20 * kMiB)});
+  char* base = MapManaged(kCount * kPage);
+  for (size_t i = 0; i < kCount; ++i) FillPage(base + i * kPage, i, 1);
+  Own own(base, 0);
+  Random random(2);
+  size_t wrong = 0;
+  for (int i = 0; i < 60'000; ++i) wrong += !own.Use(random, WriteDirectly);
+  uzswap::pager_test_hooks = {};
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_EQ(own.Wrong(), 0u);
+  if (kExactMemory) {
+    EXPECT_GT(Stats().pages_out, 5'000u);
+    EXPECT_GT(Stats().faults_clean, 100u);
+  }
+  EXPECT_EQ(uzswap_munmap(base, kCount * kPage), 0);
+}
+#endif
 
 // A system call that met a protected page would fail with EFAULT.
 TEST_P(PagerProtect, NeighboursCanBePinnedAndWrittenAtAnyMoment) {

@@ -208,14 +208,17 @@ uint64_t TreeLimits::times_full() const { return Load(tree_->times_full); }
 
 void TreeLimits::DropDead() {
   ForEach([this](uzswap_member& member) {
-    uint32_t pid = Load(member.pid);
-    if (is_alive_(static_cast<pid_t>(pid))) return;
-    Store(member.used, uint64_t{0});
-    Store(member.granted, uint64_t{0});
-    // Somebody else may be doing the same.
-    (void)__atomic_compare_exchange_n(&member.pid, &pid, 0, false,
-                                      __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+    const uint32_t pid = Load(member.pid);
+    if (!is_alive_(static_cast<pid_t>(pid))) Drop(member, pid);
   });
+}
+
+void TreeLimits::Drop(uzswap_member& member, uint32_t pid) {
+  Store(member.used, uint64_t{0});
+  Store(member.granted, uint64_t{0});
+  // Somebody else may be doing the same.
+  (void)__atomic_compare_exchange_n(&member.pid, &pid, 0, false,
+                                    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
 // Only families are looked at: forked processes and those who forked them. What
@@ -239,6 +242,11 @@ bool TreeLimits::ChargeShared() {
     const auto charge = family.contains(pid)
                             ? read_charge_(static_cast<pid_t>(pid))
                             : std::nullopt;
+    // What it shared is its relatives' own already; nobody is charged twice.
+    if (!charge && !is_alive_(static_cast<pid_t>(pid))) {
+      Drop(member, pid);
+      return;
+    }
     const bool known = charge && charge->pages > charge->proportional;
     const uint64_t after = known ? charge->pages - charge->proportional : 0;
     const TreeLock lock(tree_);

@@ -68,6 +68,7 @@ class TreeLimits {
 
   void WakeAll();
   void DropDead();
+  void Drop(uzswap_member& member, uint32_t pid);
   // Returns whether there is a family.
   bool ChargeShared();
   // Of all that changes when memory changes hands.

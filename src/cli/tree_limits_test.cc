@@ -125,6 +125,24 @@ TEST_F(TreeLimitsTest, WhoseSharedPagesBecomeTwoIsWokenAtOnce) {
   EXPECT_NE(parent.wake, before);
 }
 
+TEST_F(TreeLimitsTest, ARelativeThatDiedIsNotChargedOnceMore) {
+  uzswap_member& parent = Member(10, 0, 1000);
+  uzswap_member& child = Member(11, 10, 1000);
+  tree->limit = 1000;
+  charges[10] = charges[11] = {1000, 500};
+  TreeLimits limits = Limits();
+  limits.Step();
+  const uint32_t before = parent.wake;
+  dead = {11};
+  charges.erase(11);
+  charges[10] = {1000, 1000};
+  usleep(6'000);
+  limits.Step();
+  EXPECT_EQ(child.pid, 0u);
+  EXPECT_EQ(parent.granted + child.granted, 1000u);
+  EXPECT_EQ(parent.wake, before);
+}
+
 TEST_F(TreeLimitsTest, WhatCannotBeMeasuredIsChargedInFull) {
   Member(10, 0, 1000);
   uzswap_member& child = Member(11, 10, 1000);

@@ -54,8 +54,8 @@ Status Pager::HandleFault(uint64_t address, Access access) {
       } else {
         ForgetRepeats(slot);
         result = MakeResident({slot, 0, access});
+        if (result.ok()) core_.recent_faults.Note(slot);
       }
-      core_.recent_faults.Note(slot);
       Balance();
     }
     lockdep::FaultEnd();
@@ -154,6 +154,8 @@ bool Pager::Serve(const Wanted& asked, PageState state, Status* result) {
       *result = MapBatch(&batch, nullptr);
     }
   }
+  // Nobody waits for any of the pages any more.
+  core_.zswap->BringBack(batch.beside);
   const PageCount used = CountPages(batch.mask);
   core_.budget.Release(reserved - (claimed ? used : 0));
   if (claimed && result->error() == ENOMEM) {
@@ -219,7 +221,10 @@ Status Pager::LoadBatch(Batch* batch, const ScopedBounce& bounce) {
   Status result;
   ForEachPage(batch->mask, [&](unsigned i) {
     const Slot slot = batch->first + i;
-    const Result<bool> s = core_.zswap->Load(slot, bounce.page(i), batch->keep);
+    Zswap::Neighbours beside;
+    const Result<bool> s =
+        core_.zswap->Load(slot, bounce.page(i), batch->keep, beside);
+    if (beside.pages != 0) batch->beside = beside;
     if (s.ok()) {
       if (s.value()) batch->kept |= Bit(i);
       return;

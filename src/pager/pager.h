@@ -127,11 +127,12 @@ class Pager {
     Slot first;
     unsigned main;
     uint32_t mask;
-    uint32_t pins;      // for the main page
-    bool evicted;       // else they were none
-    bool alone;         // not part of a stream, as far as one can tell
-    Keep keep;          // when they are loaded
-    uint32_t kept = 0;  // part of mask: zswap still has them
+    uint32_t pins;               // for the main page
+    bool evicted;                // else they were none
+    bool alone;                  // not part of a stream, as far as one can tell
+    Keep keep;                   // when they are loaded
+    uint32_t kept = 0;           // part of mask: zswap still has them
+    Zswap::Neighbours beside{};  // came with them
   };
   struct Run {
     unsigned first;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pager/protector.h"
 
+#include <bit>
+
 #include "base/bits.h"
 
 namespace uzswap {
@@ -25,7 +27,8 @@ Protector::Protected Protector::Protect(BlockIndex block, PageMask pages) {
   }
   PageMask done = 0;
   ForEachRun(claimed | fillers.all(), [&](unsigned first, unsigned count) {
-    done |= ProtectSpan(block, RunMask(first, count), claimed);
+    done |=
+        ProtectSpan(block, RunMask(first, count), claimed, fillers.resident);
   });
   const PageMask bridges = fillers.resident & done;
   ForEachPage(claimed | fillers.resident, [&](unsigned i) {
@@ -40,22 +43,20 @@ Protector::Protected Protector::Protect(BlockIndex block, PageMask pages) {
   return {claimed & done, bridges};
 }
 
-// Returns what is protected now. After a failure (something else changed the
-// mapping) only the runs of `pages` are tried. What may be protected without
-// being returned is released by the next write to it, which finds it resident
-// (see HandleFault).
-PageMask Protector::ProtectSpan(BlockIndex block, PageMask span,
-                                PageMask pages) {
+// Returns what is protected now. One call must not cross from one mapping into
+// another (before Linux 6.3), and may leave a part protected when it fails, so
+// then the pages are taken one by one, and nothing that becomes resident again
+// keeps a protection. Clean pages had theirs before.
+PageMask Protector::ProtectSpan(BlockIndex block, PageMask span, PageMask pages,
+                                PageMask bridges) {
+  const auto first = static_cast<unsigned>(std::countr_zero(span));
+  if (Change(block, first, CountPages(span), true).ok()) return span;
   PageMask done = 0;
-  const auto protect = [&](unsigned first, unsigned count) {
-    if (Change(block, first, count, true).ok()) done |= RunMask(first, count);
-  };
-  ForEachRun(span, protect);
-  if (done != 0 || span == (span & pages)) return done;
-  ForEachRun(span & ~pages, [&](unsigned first, unsigned count) {
-    Change(block, first, count, false).Ignore();
+  ForEachPage(span & pages, [&](unsigned i) {
+    if (Change(block, i, 1, true).ok()) done |= PageMask{1} << i;
   });
-  ForEachRun(span & pages, protect);
+  ForEachPage(span & (pages | bridges) & ~done,
+              [&](unsigned i) { Change(block, i, 1, false).Ignore(); });
   return done;
 }
 
@@ -64,9 +65,9 @@ void Protector::Release(BlockIndex block, PageMask bridges) {
   const Fillers fillers = FillGaps(block, claimed, /*protect=*/false);
   ForEachRun(claimed | fillers.all(), [&](unsigned first, unsigned count) {
     if (Change(block, first, count, false).ok()) return;
-    ForEachRun(claimed & RunMask(first, count), [&](unsigned i, unsigned n) {
-      CHECK(Change(block, i, n, false).ok());  // as in CancelEviction
-    });
+    // As above. A page whose mapping is gone is found out when it is touched.
+    ForEachPage(claimed & RunMask(first, count),
+                [&](unsigned i) { Change(block, i, 1, false).Ignore(); });
   });
   ForEachPage(claimed, [&](unsigned i) { word(block, i).BecomeResident(0); });
   GiveBack(block, fillers);

@@ -44,7 +44,8 @@ class Protector {
   Fillers FillGaps(BlockIndex block, PageMask pages, bool protect);
   bool Fill(BlockIndex block, unsigned page, bool protect, Fillers& fillers);
   void GiveBack(BlockIndex block, const Fillers& fillers);
-  PageMask ProtectSpan(BlockIndex block, PageMask span, PageMask pages);
+  PageMask ProtectSpan(BlockIndex block, PageMask span, PageMask pages,
+                       PageMask bridges);
   Status Change(BlockIndex block, unsigned first, unsigned count, bool protect);
   PageWord& word(BlockIndex block, unsigned page) {
     return core_.word(FirstSlot(block) + page);

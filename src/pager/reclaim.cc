@@ -97,10 +97,10 @@ PageCount Pager::EvictOldest(bool move) {
     const BlockList::Victims victims = core_.blocks.TakeOldest(choice);
     if (victims.block == kNoBlock) break;
     Evictor& evictor = move ? static_cast<Evictor&>(move_) : wp_;
-    const PageMask recent = core_.recent_faults.In(victims.block);
-    const PageCount went =
-        evictor.Evict(victims.block, victims.pages & ~recent);
-    if (went == 0) KeepStuck(victims);
+    const PageMask pages =
+        victims.pages & ~core_.recent_faults.In(victims.block);
+    const PageCount went = evictor.Evict(victims.block, pages);
+    if (went == 0) KeepStuck({victims.block, pages});
     gone += went;
     core_.blocks.Return(victims.block);
   }

@@ -9,6 +9,7 @@ namespace uzswap {
 struct PagerTestHooks {
   bool no_move;          // before Linux 6.8
   bool no_batched_drop;  // before Linux 6.14
+  bool no_wide_protect;  // before Linux 6.3, and all mappings are of one page
   bool thp_always;       // transparent_hugepage/enabled is [always]
 };
 

@@ -195,6 +195,9 @@ UffdProgress Uffd::Move(uint64_t to, uint64_t from, PageCount pages) {
 }
 
 Status Uffd::WriteProtect(uint64_t start, PageCount pages, bool protect) {
+  if (pager_test_hooks.no_wide_protect && pages > 1) {
+    return Status::Error(ENOENT);
+  }
   uffdio_writeprotect w{
       .range = {.start = start, .len = pages * kPageSize},
       .mode = protect

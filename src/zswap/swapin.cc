@@ -47,11 +47,12 @@ Status Zswap::Impl::ReadObject(const Entry& entry, std::span<std::byte> object,
 
 // Those that have to be read by themselves stay where they are.
 void Zswap::Impl::BringBack(const Neighbours& neighbours) {
-  if (neighbours.pages == 0 || !RoomToBringBack()) return;
+  if (!RoomToBringBack()) return;
   const PageBuffers::Holder buffer(buffers);
   for (PageCount i = 0; i < neighbours.pages; ++i) {
     const Slot slot = neighbours.first + i;
     if (slot == neighbours.read) continue;
+    if (!HasRoom()) return;
     if (is_away != nullptr && !is_away(away_argument, slot)) continue;
     Returning from;
     if (!ClaimToReturn(slot, from)) continue;
@@ -64,7 +65,8 @@ void Zswap::Impl::BringBack(const Neighbours& neighbours) {
   }
 }
 
-// As before a store: the coldest pages make room for these.
+// As before a store: the coldest pages make room for these. What evicting needs
+// is left alone (HasRoom).
 bool Zswap::Impl::RoomToBringBack() {
   if (!parameters.enabled.load(std::memory_order_relaxed)) return false;
   if (limit.Check(PoolPages()) == PoolLimit::Verdict::kAccept) return true;

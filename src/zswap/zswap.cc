@@ -10,23 +10,22 @@
 
 namespace uzswap {
 
-Result<bool> Zswap::Impl::Load(Slot slot, MutablePage page, Keep keep) {
+Result<bool> Zswap::Impl::Load(Slot slot, MutablePage page, Keep keep,
+                               Neighbours& neighbours) {
   if (const EntryIndex kept = ClaimToKeep(slot, keep); kept != kNoEntry) {
-    UZSWAP_RETURN_IF_ERROR(LoadKeeping(kept, page));
+    UZSWAP_RETURN_IF_ERROR(LoadKeeping(kept, page, neighbours));
     return true;
   }
   const EntryIndex index = Take(slot);
   if (index == kNoEntry) return Status::Error(ENOENT);
   const Entry& entry = slab[index];
   const uint64_t begin = os::Cycles();
-  Neighbours neighbours;
   if (!ReadContent(entry, page, neighbours).ok()) {
     PutBack(slot, index);
     return Status::Error(EIO);
   }
   CountLoad(entry, begin);
   DropReference(index);
-  BringBack(neighbours);
   return false;
 }
 
@@ -57,10 +56,10 @@ EntryIndex Zswap::Impl::ClaimToKeep(Slot slot, Keep keep) {
   return TryClaim(entry) ? index : kNoEntry;
 }
 
-Status Zswap::Impl::LoadKeeping(EntryIndex index, MutablePage page) {
+Status Zswap::Impl::LoadKeeping(EntryIndex index, MutablePage page,
+                                Neighbours& neighbours) {
   const Entry& entry = slab[index];
   const uint64_t begin = os::Cycles();
-  Neighbours neighbours;
   const Status s = ReadContent(entry, page, neighbours);
   if (s.ok()) {
     CountLoad(entry, begin);
@@ -68,9 +67,7 @@ Status Zswap::Impl::LoadKeeping(EntryIndex index, MutablePage page) {
     StampAge(slab[index]);
   }
   DropReference(index);
-  if (!s.ok()) return Status::Error(EIO);
-  BringBack(neighbours);
-  return kOk;
+  return s.ok() ? kOk : Status::Error(EIO);
 }
 
 EntryIndex Zswap::Impl::Take(Slot slot) {

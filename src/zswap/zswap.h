@@ -102,6 +102,17 @@ class Zswap {
   // not here. EIO: the content could not be had; the entry stays, the page is
   // undefined.
   Result<bool> Load(Slot slot, MutablePage page, Keep keep);
+  // The same in two steps, so that nobody waits for the page meanwhile: Load
+  // sets `beside` if pages beside it came with it from slow storage, and
+  // BringBack, which may write others to the device to make room, puts them
+  // into the pool.
+  struct Neighbours {
+    Slot first{};
+    PageCount pages = 0;  // 0: none
+    Slot read{};          // is among them, and served
+  };
+  Result<bool> Load(Slot slot, MutablePage page, Keep keep, Neighbours& beside);
+  void BringBack(const Neighbours& beside);
   Status Load(Slot slot, MutablePage page) {
     return Load(slot, page, Keep::kNo).status();
   }

@@ -145,8 +145,20 @@ Status Zswap::Store(Slot slot, ConstPage page) {
 }
 
 Result<bool> Zswap::Load(Slot slot, MutablePage page, Keep keep) {
+  Neighbours beside;
+  const Result<bool> kept = Load(slot, page, keep, beside);
+  BringBack(beside);
+  return kept;
+}
+
+Result<bool> Zswap::Load(Slot slot, MutablePage page, Keep keep,
+                         Neighbours& beside) {
   DCHECK(Index(slot) < kSlotLimit);
-  return impl_->Load(slot, page, keep);
+  return impl_->Load(slot, page, keep, beside);
+}
+
+void Zswap::BringBack(const Neighbours& beside) {
+  if (beside.pages != 0) impl_->BringBack(beside);
 }
 
 bool Zswap::Contains(Slot slot) {

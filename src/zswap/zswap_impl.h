@@ -55,15 +55,10 @@ struct Zswap::Impl {
   void Publish(Slot slot, EntryIndex index);
 
   // The steps of Load.
-  // The group of slots around one that was read from the storage, of which
-  // some came with it. Pages 0: nothing did.
-  struct Neighbours {
-    Slot first{0};
-    PageCount pages = 0;
-    Slot read{0};
-  };
-  Result<bool> Load(Slot slot, MutablePage page, Keep keep);
-  Status LoadKeeping(EntryIndex index, MutablePage page);
+  Result<bool> Load(Slot slot, MutablePage page, Keep keep,
+                    Neighbours& neighbours);
+  Status LoadKeeping(EntryIndex index, MutablePage page,
+                     Neighbours& neighbours);
   void CountLoad(const Entry& entry, uint64_t begin);
   EntryIndex ClaimToKeep(Slot slot, Keep keep);
   EntryIndex Take(Slot slot);
