@@ -71,7 +71,10 @@ if(UZSWAP_SANITIZE STREQUAL "thread")
     foreach(source ${${list}})
       file(STRINGS ${source} threads REGEX
            "thread>|Spawn\\(|RawThread|[wW]orker|Engine|fork\\(|torture")
-      if(NOT threads OR source MATCHES "/compressors/")
+      # pager_vm_test opens one engine after the other: mappings that are not
+      # made through the C library come to lie where its runtime still has
+      # notes of others, and it crashes.
+      if(NOT threads OR source MATCHES "/compressors/|/pager_vm_test")
         list(REMOVE_ITEM ${list} ${source})
       endif()
     endforeach()
@@ -94,7 +97,9 @@ foreach(source ${TEST_SOURCES})
     set_tests_properties(${name} PROPERTIES ENVIRONMENT "GTEST_FILTER=-\
 *AnyFailedAllocation*:*NeighboursStayIntact*:*MemoryGoesBackWhenAll*:\
 *CompactionGivesFramesBack*:*EverySizeComesBack*:*UsedToSevenEighths*:\
-*HalfOfTheStorageAtMost*:*RandomUseNeverMixes*")
+*HalfOfTheStorageAtMost*:*RandomUseNeverMixes*:*FourTimesTheLimit*:\
+*PagesBeyondThePool*:*PinnedPagesOfTheOldest*:*WhatWasJustBroughtIn*:\
+*WhenEverythingIsPinned*:*AScanLeaves*:*PageByPageWhere*")
   endif()
 endforeach()
 foreach(source ${FUZZ_SOURCES})
