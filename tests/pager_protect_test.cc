@@ -50,16 +50,20 @@ bool WriteDirectly(char* at, size_t page, uint64_t version) {
   return true;
 }
 
+// Uses pages in no order, in more memory than there is. Returns what was wrong.
+size_t UseScattered(char* base, uint64_t seed) {
+  for (size_t i = 0; i < kCount; ++i) FillPage(base + i * kPage, i, 1);
+  Own own(base, 0);
+  Random random(seed);
+  size_t wrong = 0;
+  for (int i = 0; i < 60'000; ++i) wrong += !own.Use(random, WriteDirectly);
+  return wrong + own.Wrong();
+}
+
 TEST_P(PagerProtect, ScatteredPagesLeaveInFewCalls) {
   Open({.method = GetParam(), .room = WithShadow(20 * kMiB)});
   char* base = MapManaged(kCount * kPage);
-  for (size_t i = 0; i < kCount; ++i) FillPage(base + i * kPage, i, 1);
-  Own own(base, 0);
-  Random random(1);
-  size_t wrong = 0;
-  for (int i = 0; i < 60'000; ++i) wrong += !own.Use(random, WriteDirectly);
-  EXPECT_EQ(wrong, 0u);
-  EXPECT_EQ(own.Wrong(), 0u);
+  EXPECT_EQ(UseScattered(base, 1), 0u);
   const uzswap_stats stats = Stats();
   if (kExactMemory) {
     EXPECT_GT(stats.pages_out, 5'000u);
@@ -74,14 +78,8 @@ TEST_P(PagerProtect, PageByPageWhereACallMustNotCrossMappings) {
   uzswap::pager_test_hooks.no_wide_protect = true;
   Open({.method = GetParam(), .room = WithShadow(20 * kMiB)});
   char* base = MapManaged(kCount * kPage);
-  for (size_t i = 0; i < kCount; ++i) FillPage(base + i * kPage, i, 1);
-  Own own(base, 0);
-  Random random(2);
-  size_t wrong = 0;
-  for (int i = 0; i < 60'000; ++i) wrong += !own.Use(random, WriteDirectly);
+  EXPECT_EQ(UseScattered(base, 2), 0u);
   uzswap::pager_test_hooks = {};
-  EXPECT_EQ(wrong, 0u);
-  EXPECT_EQ(own.Wrong(), 0u);
   if (kExactMemory) {
     EXPECT_GT(Stats().pages_out, 5'000u);
     EXPECT_GT(Stats().faults_clean, 100u);

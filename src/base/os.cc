@@ -2,6 +2,7 @@
 #include "base/os.h"
 
 #include <cpuid.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -55,13 +56,27 @@ unsigned HighestCpuOfThread() {
   return highest;
 }
 
-// An address that is unmapped and mapped again is ordered by the kernel, which
-// ThreadSanitizer does not see.
+// An address that is unmapped and mapped again is ordered by the kernel, and is
+// another object. ThreadSanitizer knows neither unless its own mmap is asked.
 #ifdef __SANITIZE_THREAD__
 constinit std::atomic<uint64_t> mapping_order{0};
 void MappingChanges() { mapping_order.fetch_add(1, std::memory_order_acq_rel); }
+int64_t RawMap(size_t bytes, int protection, int flags) {
+  void* at = ::mmap(nullptr, bytes, protection, flags, -1, 0);
+  return at == MAP_FAILED ? -errno : reinterpret_cast<int64_t>(at);
+}
+int64_t RawUnmap(void* address, size_t bytes) {
+  return ::munmap(address, bytes) == 0 ? 0 : -errno;
+}
 #else
 void MappingChanges() {}
+int64_t RawMap(size_t bytes, int protection, int flags) {
+  return Syscall(SYS_mmap, 0, static_cast<int64_t>(bytes), protection, flags,
+                 -1, 0);
+}
+int64_t RawUnmap(void* address, size_t bytes) {
+  return Syscall(SYS_munmap, Raw(address), static_cast<int64_t>(bytes));
+}
 #endif
 
 enum class Rdpid : uint8_t { kUnknown, kPresent, kAbsent };
@@ -89,9 +104,9 @@ inline bool HasRdpid() {
 Result<void*> Map(size_t bytes, bool sparse) {
   DCHECK(bytes % kPageSize == 0);
   if (map_failure::ShouldFail()) return Status::Error(ENOMEM);
-  const int64_t r = Syscall(
-      SYS_mmap, 0, static_cast<int64_t>(bytes), PROT_READ | PROT_WRITE,
-      MAP_PRIVATE | MAP_ANONYMOUS | (sparse ? MAP_NORESERVE : 0), -1, 0);
+  const int64_t r =
+      RawMap(bytes, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | (sparse ? MAP_NORESERVE : 0));
   if (r < 0) return Status::FromReturn(r);
   MappingChanges();
   if (sparse) {
@@ -105,8 +120,7 @@ Result<void*> Map(size_t bytes, bool sparse) {
 
 Status Unmap(void* address, size_t bytes) {
   MappingChanges();
-  return Status::FromReturn(
-      Syscall(SYS_munmap, Raw(address), static_cast<int64_t>(bytes)));
+  return Status::FromReturn(RawUnmap(address, bytes));
 }
 
 Status Drop(void* address, size_t bytes) {

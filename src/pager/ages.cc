@@ -5,9 +5,7 @@ namespace uzswap {
 
 void AgeHistogram::Count(const BlockList& blocks, const CycleClock& clock,
                          const CycleClock::Moment& now) {
-  constexpr uint64_t kShare = 100;
-  if (now.cycles < not_before_.load(std::memory_order_relaxed)) return;
-  if (counting_.exchange(true, std::memory_order_acquire)) return;
+  if (!seldom_.Begin(now.cycles)) return;
   std::array<BlockList::Ticks, kBordersNs.size()> borders;
   for (size_t i = 0; i < borders.size(); ++i) {
     borders[i] = BlockList::TicksOf(clock.ToCycles(kBordersNs[i], now));
@@ -24,10 +22,7 @@ void AgeHistogram::Count(const BlockList& blocks, const CycleClock& clock,
   for (size_t i = 0; i < kBuckets; ++i) {
     pages_[i].store(pages[i], std::memory_order_relaxed);
   }
-  const uint64_t end = os::Cycles();
-  not_before_.store(end + kShare * (end - now.cycles),
-                    std::memory_order_relaxed);
-  counting_.store(false, std::memory_order_release);
+  seldom_.End(now.cycles, os::Cycles());
 }
 
 }  // namespace uzswap

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/seldom.h"
 #include "pager/block.h"
 #include "pager/cycle_clock.h"
 
@@ -24,8 +25,7 @@ class AgeHistogram {
       3600ull * 1000000000};  // 1 h
   static constexpr size_t kBuckets = kBordersNs.size() + 1;
 
-  // Counts anew, unless that was done a short time ago: at most a hundredth of
-  // the time goes there, however often this is called. Any thread, no lock.
+  // Counts anew, unless that was done a short time ago. Any thread, no lock.
   void Count(const BlockList& blocks, const CycleClock& clock,
              const CycleClock::Moment& now);
   // Younger than border i and not younger than the one before; the last one:
@@ -33,11 +33,10 @@ class AgeHistogram {
   PageCount pages(size_t i) const {
     return pages_[i].load(std::memory_order_relaxed);
   }
-  void ResetInChild() { counting_.store(false, std::memory_order_relaxed); }
+  void ResetInChild() { seldom_.ResetInChild(); }
 
  private:
-  std::atomic<bool> counting_{false};
-  std::atomic<uint64_t> not_before_{0};  // cycles
+  Seldom seldom_;
   std::array<std::atomic<PageCount>, kBuckets> pages_ = {};
 };
 

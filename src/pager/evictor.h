@@ -42,8 +42,9 @@ class Dropper {
   bool batched_ = false;
 };
 
-// Write-protects, compresses in place, drops. Works with any number of threads
-// and after a fork; needs no page moved and one shoot-down for each block.
+// Write-protects (protector.h), compresses in place, drops. Works with any
+// number of threads and after a fork; needs no page moved and few shoot-downs
+// for each block.
 class WpEvictor final : public Evictor {
  public:
   constexpr WpEvictor(Core& core, Dropper& dropper)

@@ -40,12 +40,9 @@ PageCount Zswap::Impl::Age(PageCount most) {
 }
 
 void Zswap::Impl::CountAges(PageCount* buckets) {
-  AgeHistogram& histogram = age_histogram;
   const uint64_t end = slab.end();
   const uint64_t begin = os::Cycles();
-  if ((end <= AgeHistogram::kFew ||
-       begin >= histogram.not_before.load(std::memory_order_relaxed)) &&
-      !histogram.counting.exchange(true, std::memory_order_acquire)) {
+  if (entry_ages.seldom.Begin(begin, end <= EntryAges::kFew)) {
     PageCount counted[AgeClock::kBuckets] = {};
     const Seconds now = seconds.Now();
     for (uint64_t i = 1; i < end; ++i) {
@@ -55,15 +52,12 @@ void Zswap::Impl::CountAges(PageCount* buckets) {
       ++counted[AgeClock::BucketOf(ages.AgeOf(stamp, now))];
     }
     for (unsigned i = 0; i < AgeClock::kBuckets; ++i) {
-      histogram.pages[i].store(counted[i], std::memory_order_relaxed);
+      entry_ages.pages[i].store(counted[i], std::memory_order_relaxed);
     }
-    const uint64_t done = os::Cycles();
-    histogram.not_before.store(done + AgeHistogram::kShare * (done - begin),
-                               std::memory_order_relaxed);
-    histogram.counting.store(false, std::memory_order_release);
+    entry_ages.seldom.End(begin, os::Cycles());
   }
   for (unsigned i = 0; i < AgeClock::kBuckets; ++i) {
-    buckets[i] = histogram.pages[i].load(std::memory_order_relaxed);
+    buckets[i] = entry_ages.pages[i].load(std::memory_order_relaxed);
   }
 }
 

@@ -16,6 +16,7 @@
 #include <cstdint>
 
 #include "base/os.h"
+#include "base/seldom.h"
 
 namespace uzswap {
 
@@ -94,15 +95,12 @@ class AgeClock {
   std::atomic<Seconds> swept_{0};
 };
 
-// How many entries are how old, counted now and then.
-struct AgeHistogram {
-  // Fewer are counted whenever somebody asks; else a hundredth of the time, at
-  // most, goes there.
+// How many entries are how old, as of the last count.
+struct EntryAges {
+  // Fewer are counted whenever somebody asks.
   static constexpr uint64_t kFew = 4096;
-  static constexpr uint64_t kShare = 100;
 
-  std::atomic<bool> counting{false};
-  std::atomic<uint64_t> not_before{0};  // cycles
+  Seldom seldom;
   std::atomic<uint64_t> pages[AgeClock::kBuckets] = {};
 };
 

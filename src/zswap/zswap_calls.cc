@@ -252,7 +252,7 @@ Status Zswap::ChildAfterFork() {
   impl_->table.ResetLocksInChild();
   impl_->lru.ResetLocksInChild();
   impl_->buffers.ResetInChild();
-  impl_->age_histogram.counting.store(false, std::memory_order_relaxed);
+  impl_->entry_ages.seldom.ResetInChild();
   impl_->events.Reset();
   impl_->sweep_busy.store(false, std::memory_order_relaxed);
   impl_->balance_busy.store(false, std::memory_order_relaxed);

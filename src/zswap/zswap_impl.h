@@ -216,7 +216,7 @@ struct Zswap::Impl {
   const uint64_t begin_ns = os::MonotonicNs();
   CoarseSeconds seconds;
   AgeClock ages;
-  AgeHistogram age_histogram;
+  EntryAges entry_ages;
   // The sweep: whoever sets sweep_busy has the rest.
   std::atomic<bool> sweep_busy{false};
   std::atomic<bool> sweeping{false};
