@@ -16,6 +16,9 @@ namespace {
 // is pinned, or nothing compresses and there is no backing store.
 constexpr int kFutile = 4;
 constexpr int kTries = 64;
+// Pages that a fault evicts at most as long as the limit is not kept anyway: a
+// slow compressor would make it wait for a second.
+constexpr PageCount kMostForOne = 256;
 constexpr int kBlockTries = 24;
 constexpr int kOldestTries = 8;
 // Pages that one eviction aims at: few, for the fault that waits for it.
@@ -46,9 +49,13 @@ bool Pager::Reclaim(PageCount pages) {
   const bool shares = SparesShared();
   budget.AllowSharedToGo(!shares);
   int futile = 0;
-  for (int tries = 0; tries < kTries && futile < kFutile; ++tries) {
+  PageCount gone = 0;
+  for (int tries = 0; tries < kTries && futile < kFutile && gone < kMostForOne;
+       ++tries) {
     const int64_t before = budget.Free();
-    if (EvictOne() == 0) (void)core_.zswap->Shrink(kShrinkPages);
+    const PageCount went = EvictOne();
+    gone += went;
+    if (went == 0) (void)core_.zswap->Shrink(kShrinkPages);
     if (budget.TryReserve(pages, budget.min())) return true;
     futile = budget.Free() > before ? 0 : futile + 1;
     if (futile == kFutile && shares && !budget.may_drop_shared()) {

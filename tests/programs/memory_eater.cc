@@ -316,7 +316,8 @@ class Worker {
   std::mt19937_64 random_;
 };
 
-// The target jumps, so that much is wanted at once and much is given back.
+// The target jumps, so that much is wanted at once and much is given back, but
+// never all: with nothing held there would be nothing to do.
 void Bursts(const Options& options, State& state, uint64_t end) {
   std::mt19937_64 random(options.seed);
   const auto limit = static_cast<int64_t>(options.limit_mib << 20 >> 12);
@@ -325,7 +326,7 @@ void Bursts(const Options& options, State& state, uint64_t end) {
   while (NowNs() < end && !state.stop) {
     const auto share = static_cast<int64_t>(random() % 100);
     state.target = high ? limit + limit * (factor - 1) * (50 + share / 2) / 100
-                        : limit * share / 100;
+                        : limit * std::max<int64_t>(share, 5) / 100;
     high = !high;
     uint64_t nap = (high ? 300 : 1000) + random() % 2000;
     for (; nap >= 50 && NowNs() < end && !state.stop; nap -= 50) usleep(50'000);
