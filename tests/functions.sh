@@ -107,8 +107,8 @@ share() { awk '$1 == "pss" { print $2 }' "$1"; }
 
 # expect_share FILE LIMIT_KIB [PERCENT]: the tree never had more than 105 % of the
 # limit. The processes are looked at one after the other, which is no one moment.
-# More where processes fork and go on: what a family writes between two
-# measurements, on a busy machine a long time, is charged after the second.
+# More where processes fork and go on: not all that a family writes is charged
+# before it is measured, which takes its time on a busy machine.
 expect_share() {
   local seen
   seen=$(share "$1")

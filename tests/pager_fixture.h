@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <uzswap/tree.h>
 #include <uzswap/uzswap.h>
 
 #include <algorithm>
@@ -162,11 +163,16 @@ struct Options {
   uzswap_evict_method method = UZSWAP_EVICT_AUTO;
   uint64_t room = 16 * kMiB;
   const char* backing = nullptr;
+  uzswap_tree* tree = nullptr;  // the limit is shared with forked children
 };
 inline uint64_t OpenUzswap(const Options& options) {
   uzswap_config config = {};
   config.struct_size = sizeof(config);
   config.memory_limit = RssBytes() + options.room;
+  config.tree = options.tree;
+  if (options.tree != nullptr) {
+    options.tree->limit = config.memory_limit / kPage;
+  }
   config.evict = options.method;
   config.backing = options.backing;
   char why[512];
@@ -176,6 +182,17 @@ inline uint64_t OpenUzswap(const Options& options) {
     abort();
   }
   return config.memory_limit;
+}
+
+// A table for a limit that forked children share, as `uzswap run` makes it; but
+// nobody measures what they share.
+inline uzswap_tree* NewTree() {
+  void* const at = mmap(nullptr, sizeof(uzswap_tree), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) abort();
+  auto* const tree = static_cast<uzswap_tree*>(at);
+  tree->capacity = UZSWAP_TREE_MEMBERS;
+  return tree;
 }
 
 inline char* MapManaged(size_t bytes, int prot = PROT_READ | PROT_WRITE) {

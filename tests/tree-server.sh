@@ -26,7 +26,7 @@ compare() {
   grep -A 9 '^uzswap: ' "$work/$name/log" || fail "$name: no summary"
   cmp "$work/native" "$work/got" ||
     fail "$name: other answers: $(diff "$work/native" "$work/got" | head)"
-  expect_share "$work/peak" "$limit" 130
+  expect_share "$work/peak" "$limit" 110
 }
 
 redis() { redis-cli -s "$work/redis/socket" "$@"; }

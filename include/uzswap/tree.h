@@ -7,10 +7,11 @@
  * its grant is lowered below what it uses, and it evicts. Nobody waits for
  * that, and nobody is needed for it: any process can be killed at any moment.
  *
- * Who writes what: a process its own `used`, `disk` and `pressure`; grants,
- * whoever holds `lock`; limits and `shared`, `uzswap run`. All are read at any
- * time, each by one atomic access. The lock holds the id of the thread that has
- * it, so that it can be taken from the dead; it is never waited for long.
+ * Who writes what: a process its own `used`, `disk`, `pressure` and `parted`;
+ * grants, whoever holds `lock`; limits, `shared` and `parted_seen`, `uzswap
+ * run`. All are read at any time, each by one atomic access. The lock holds the
+ * id of the thread that has it, so that it can be taken from the dead; it is
+ * never waited for long.
  *
  * Comes from: memory control groups (memory.max, memory.high), with the
  * difference that a page is evicted only by the process that it belongs to.
@@ -39,7 +40,8 @@ struct uzswap_member {
   uint64_t shared;   /* part of what it uses that relatives are charged for */
   uint32_t parent;   /* pid of who forked it; 0: nobody */
   uint32_t born_ms;  /* when that was; 0: `shared` has been measured since */
-  uint64_t reserved2;
+  uint32_t parted;   /* pages that it no longer shares; grows, modulo 2^32 */
+  uint32_t parted_seen; /* those that `shared` does not count any more */
 };
 
 struct uzswap_tree {
@@ -57,5 +59,15 @@ struct uzswap_tree {
   uint32_t looked_ms;     /* when the dead were last looked for */
   struct uzswap_member member[UZSWAP_TREE_MEMBERS];
 };
+
+/* What relatives of a fork are charged for of what the member uses: as of the
+ * last measurement, less what it has parted from since. Less than none where
+ * the others have not been charged yet for what it left to them. */
+static inline int64_t uzswap_shared(const struct uzswap_member* member) {
+  const uint64_t shared = __atomic_load_n(&member->shared, __ATOMIC_RELAXED);
+  const uint32_t parted = __atomic_load_n(&member->parted, __ATOMIC_RELAXED);
+  const uint32_t seen = __atomic_load_n(&member->parted_seen, __ATOMIC_RELAXED);
+  return (int64_t)shared - (int64_t)(uint32_t)(parted - seen);
+}
 
 #endif /* UZSWAP_TREE_H_ */

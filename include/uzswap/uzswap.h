@@ -108,11 +108,12 @@ struct uzswap_stats {
   uint64_t peak_bytes;         /* RssAnon + RssShmem */
   uint64_t peak_without_bytes; /* what it would have been without uzswap */
   /* totals */
-  uint64_t faults;       /* served, all kinds */
-  uint64_t faults_zero;  /* first touch */
-  uint64_t faults_soft;  /* page was staged: no decompression */
-  uint64_t faults_clean; /* first write to a page kept in zswap as well */
-  uint64_t pages_in;     /* brought back (prefetched ones included) */
+  uint64_t faults;        /* served, all kinds */
+  uint64_t faults_zero;   /* first touch */
+  uint64_t faults_soft;   /* page was staged: no decompression */
+  uint64_t faults_clean;  /* first write to a page kept in zswap as well */
+  uint64_t faults_shared; /* first write to a page shared since a fork */
+  uint64_t pages_in;      /* brought back (prefetched ones included) */
   uint64_t pages_prefetched;
   uint64_t pages_out;       /* evicted */
   uint64_t pages_out_clean; /* part of it: unchanged, only dropped */

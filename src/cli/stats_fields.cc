@@ -26,6 +26,7 @@ constexpr StatsField kFields[] = {
     SUM(faults_zero),
     SUM(faults_soft),
     SUM(faults_clean),
+    SUM(faults_shared),
     SUM(pages_in),
     SUM(pages_prefetched),
     SUM(pages_out),

@@ -226,7 +226,10 @@ void TreeLimits::Drop(uzswap_member& member, uint32_t pid) {
 // else the first would think that it has room.
 bool TreeLimits::ChargeShared() {
   std::map<uint32_t, bool> family;
+  // What one parts from while the others are measured stays counted.
+  std::map<uint32_t, uint32_t> parted;
   ForEach([&](const uzswap_member& member) {
+    parted[Load(member.pid)] = Load(member.parted);
     const uint32_t parent = Load(member.parent);
     if (parent == 0) return;
     family[parent] = true;
@@ -251,11 +254,13 @@ bool TreeLimits::ChargeShared() {
     const uint64_t after = known ? charge->pages - charge->proportional : 0;
     const TreeLock lock(tree_);
     if (!lock.held() || Load(member.pid) != pid) return;  // next time
-    const uint64_t before = Load(member.shared);
-    const uint64_t granted = Load(member.granted) + before;
+    const int64_t before = uzswap_shared(&member);
     Store(member.shared, after);
+    Store(member.parted_seen, parted[pid]);
     Store(member.born_ms, uint32_t{0});
-    Store(member.granted, granted > after ? granted - after : 0);
+    const int64_t granted = static_cast<int64_t>(Load(member.granted)) +
+                            before - uzswap_shared(&member);
+    Store(member.granted, static_cast<uint64_t>(std::max<int64_t>(granted, 0)));
   });
   return !family.empty();
 }

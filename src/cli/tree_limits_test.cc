@@ -113,6 +113,26 @@ TEST_F(TreeLimitsTest, FamiliesAreChargedForEachSharedPageOnce) {
   EXPECT_EQ(stranger.shared, 0u);
 }
 
+// What was parted from before one is measured is part of what is measured; the
+// rest stays counted until the next time.
+TEST_F(TreeLimitsTest, WhatIsPartedFromMeanwhileStaysCharged) {
+  uzswap_member& parent = Member(10, 0, 1000);
+  Member(11, 10, 1000);
+  charges[10] = charges[11] = {1000, 600};
+  parent.parted = 30;
+  TreeLimits limits(
+      tree.get(), [](pid_t) { return true; },
+      [&](pid_t pid) -> std::optional<Charge> {
+        parent.parted += 7;
+        return charges[pid];
+      });
+  limits.Step();
+  EXPECT_EQ(parent.parted, 44u);
+  EXPECT_EQ(parent.shared, 400u);
+  EXPECT_EQ(parent.parted_seen, 30u);
+  EXPECT_EQ(uzswap_shared(&parent), 386) << "7 at each of two looks";
+}
+
 TEST_F(TreeLimitsTest, WhoseSharedPagesBecomeTwoIsWokenAtOnce) {
   uzswap_member& parent = Member(10, 0, 1000);
   Member(11, 10, 1000);

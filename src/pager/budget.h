@@ -53,8 +53,9 @@ class Budget {
     return static_cast<int64_t>(limit()) - static_cast<int64_t>(Used());
   }
   PageCount Used() const {
-    const PageCount all = resident() + staged() + Engine() + unmanaged();
-    return all - std::min(all, tree_.shared());
+    const auto all =
+        static_cast<int64_t>(resident() + staged() + Engine() + unmanaged());
+    return static_cast<PageCount>(std::max<int64_t>(0, all - tree_.shared()));
   }
   // More of what all processes may have; false: not now.
   bool Ask(PageCount pages) { return tree_.Ask(Used(), pages); }
@@ -87,7 +88,9 @@ class Budget {
   // taken for such, until they are measured again: nothing is free by that.
   void Drop(PageCount pages) {
     Release(pages);
-    if (may_drop_shared()) tree_.Unshare(pages);
+    const int64_t shared = tree_.shared();
+    if (!may_drop_shared() || shared <= 0) return;
+    tree_.Part(std::min(pages, static_cast<PageCount>(shared)));
   }
   // A page that a relative of a fork has, too, takes its frame nowhere when it
   // leaves: it stays while there are others.

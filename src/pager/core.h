@@ -31,8 +31,9 @@ enum class PagerCounter : unsigned {
 
 // Invariants (under the exclusive map lock): no page is busy or evicting; a
 // page word is not none only inside a managed range; the resident pages of a
-// block (clean ones are) are counted in it and all of them in the budget; only
-// clean pages are write-protected, and zswap has their content.
+// block (clean and shared ones are) are counted in it and all of them in the
+// budget; only clean and shared pages are write-protected; zswap has the
+// content of clean ones.
 struct Core {
   static LockClass map_lock_class;
 
@@ -62,6 +63,26 @@ struct Core {
     blocks.Used(BlockOf(slot), MaskOf(slot), /*leaving=*/false);
     word(slot).BecomeResident(pins);
     return true;
+  }
+
+  // shared → resident with `pins`; false if it is not shared any more.
+  // REQUIRES: a frame is reserved for the copy that the next write makes, or
+  // nobody else has the page.
+  bool Unshare(Slot slot, uint32_t pins) {
+    if (!word(slot).ClaimFrom(PageState::kShared)) return false;
+    Unprotect(slot, 1);
+    blocks.Used(BlockOf(slot), MaskOf(slot), /*leaving=*/false);
+    word(slot).BecomeResident(pins);
+    return true;
+  }
+
+  // REQUIRES: the pages are present and the caller's.
+  void Unprotect(Slot first, PageCount n) {
+    if (uffd.WriteProtect(AddressOf(first), n, false).ok()) return;
+    // Older kernels want it mapping by mapping.
+    for (PageCount i = 0; i < n; ++i) {
+      CHECK(uffd.WriteProtect(AddressOf(first + i), 1, false).ok());
+    }
   }
 
   // evicting → resident with `pins`; false if it is not evicting any more.

@@ -48,8 +48,10 @@ Status Pager::HandleFault(uint64_t address, Access access) {
     {
       ScopedSharedLock lock(core_.map_lock);
       const PageState state = core_.word(slot).state();
+      const bool readable =
+          state == PageState::kClean || state == PageState::kShared;
       if (state == PageState::kResident ||
-          (state == PageState::kClean && access == Access::kRead)) {
+          (readable && access == Access::kRead)) {
         result = Spurious(slot);
       } else {
         ForgetRepeats(slot);
@@ -88,6 +90,12 @@ Status Pager::MakeResident(const Wanted& wanted) {
           return kOk;
         }
         break;
+      case PageState::kShared: {
+        if (pins == 0 && wanted.access == Access::kRead) return kOk;
+        Status result;
+        if (Part(wanted, &result)) return result;
+        break;
+      }
       case PageState::kEvicting:
         if (core_.CancelEviction(slot, pins)) return kOk;
         break;
@@ -389,6 +397,7 @@ void Pager::ForgetRepeats(Slot slot) {
 Status Pager::Restore(Slot slot) {
   const uint64_t address = AddressOf(slot);
   (void)core_.Settle(slot, 0);
+  (void)core_.Unshare(slot, 0);
   // While the page is ours nobody takes a frame away under this.
   if (!core_.word(slot).ClaimFrom(PageState::kResident)) return kOk;
   core_.uffd.WriteProtect(address, 1, false).Ignore();  // looks below

@@ -70,6 +70,7 @@ void Pager::ForgetBlockPart(Slot first, Slot end, bool keep_pinned) {
     }
     switch (PageWord::StateOf(seen)) {
       case PageState::kResident:
+      case PageState::kShared:
         resident |= PageMask{1} << i;
         break;
       case PageState::kEvicted:

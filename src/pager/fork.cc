@@ -16,6 +16,10 @@ namespace {
 // A process with less has nothing to give (1 MiB of tables and stacks, and the
 // pages that are never taken from anybody).
 constexpr PageCount kWorthKeeping = 2048;
+// Tables and stacks, of both.
+constexpr PageCount kWrittenAtOnce = 256;
+
+uint64_t NowMs() { return os::MonotonicNs() / 1000000; }
 
 // While one of these lives the process may have as many descriptors as its
 // privileges allow. REQUIRES: there is one thread, as in a forked child.
@@ -50,12 +54,18 @@ class RoomForDescriptors {
 }  // namespace
 
 void Pager::PrepareFork() {
+  const bool protect = CopiesMayNotFit();
+  if (protect) MakeRoomToFork();
   core_.map_lock.Lock();
   // Staging memory is private: a frame moved back after the fork would be the
   // child's copy. And what the two share cannot be moved, so staging ends here.
   staging_.BringAllBack();
   // A child's pages are not protected.
   SettleAll();
+  if (protect) {
+    ShareAll();
+    family_.Watch(NowMs());
+  }
   forked_ = true;
   core_.zswap->PrepareFork();
 }
@@ -97,8 +107,12 @@ Status Pager::ChildAfterFork() {
         core_.uffd.Register(range.start, range.end - range.start));
     ClearPins(range.start, range.end);
   }
+  ShareAgain();
   core_.budget.ResetPeaks();
-  core_.budget.tree().JoinAsChild(core_.budget.MeasureRss());
+  // Of what is neither pages nor frames both will write to some right away.
+  const PageCount inherited = core_.budget.MeasureRss();
+  core_.budget.tree().JoinAsChild(inherited -
+                                  std::min(inherited, kWrittenAtOnce));
   core_.budget.Measure();
   return stored;
 }

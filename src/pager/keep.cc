@@ -42,6 +42,7 @@ void Pager::EnsureKeeper() {
   TreeBudget& tree = core_.budget.tree();
   ShareDisk();
   if (tree.HasOthers()) tree.Look(core_.budget.Used());
+  family_.StopIfAlone(os::MonotonicNs() / 1000000);
   if (!keeper_.running() && WantsKeeper()) StartKeeper();
 }
 
@@ -59,6 +60,7 @@ bool Pager::KeeperStep() {
     ScopedSharedLock lock(core_.map_lock);
     core_.budget.Measure();
     core_.budget.tree().Look(core_.budget.Used());
+    family_.StopIfAlone(os::MonotonicNs() / 1000000);
   }
   ShareDisk();
   KeepBelow(core_.budget.limit());

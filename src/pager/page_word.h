@@ -8,6 +8,8 @@
 //   evicting --Claim (a writer, or the evictor)--> busy --> resident, evicted
 //   evicted --Claim (a reader)--> busy --> clean --Claim--> busy --> resident
 //   (a writer), evicted (the evictor)
+//   resident, no pins --Claim (before a fork)--> busy --> shared
+//   shared --Claim--> busy --> resident (a writer), evicting (the evictor)
 //
 // busy has exactly one owner, who alone may leave it; everybody else waits on
 // the word. All transitions of managed pages happen with the map lock held
@@ -31,6 +33,7 @@ enum class PageState : uint32_t {
   kStaged = 4,    // in a staging frame; value: its number
   kEvicted = 5,   // in zswap
   kClean = 6,     // mapped and write-protected, and in zswap
+  kShared = 7,    // mapped and write-protected since a fork (shared.cc)
 };
 
 // Invariants: value == 0 unless resident or staged; the waiters bit is set only
@@ -62,6 +65,7 @@ class PageWord {
   }
   void BecomeEvicting() { Leave(Make(PageState::kEvicting, 0)); }
   void BecomeClean() { Leave(Make(PageState::kClean, 0)); }
+  void BecomeShared() { Leave(Make(PageState::kShared, 0)); }
   void BecomeEvicted() { Leave(Make(PageState::kEvicted, 0)); }
   void BecomeStaged(uint32_t frame) { Leave(Make(PageState::kStaged, frame)); }
 

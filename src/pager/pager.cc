@@ -78,6 +78,7 @@ void Pager::Start(PageCount limit, uzswap_tree* tree, Zswap* zswap) {
 void Pager::Close() {
   keeper_.Stop();
   keeper_.Release();
+  family_.Stop();
   core_.budget.tree().Leave();
   core_.uffd.Close();
   core_.budget.Close();
@@ -111,6 +112,7 @@ void Pager::FillStats(uzswap_stats* stats) {
   stats->pages_out = sum(PagerCounter::pages_out);
   stats->pages_out_clean = sum(PagerCounter::pages_out_clean);
   stats->faults_clean = sum(PagerCounter::faults_clean);
+  stats->faults_shared = sum(PagerCounter::faults_shared);
   stats->pages_cancelled = sum(PagerCounter::pages_cancelled);
   stats->protect_calls = sum(PagerCounter::protect_calls);
   stats->pages_idle = sum(PagerCounter::pages_idle);
@@ -167,7 +169,8 @@ void Pager::CheckInvariants() {
         CHECK(state != PageState::kBusy && state != PageState::kEvicting);
         CHECK((state == PageState::kEvicted || state == PageState::kClean) ==
               core_.zswap->Contains(SlotOf(at)));
-        resident += state == PageState::kResident || state == PageState::kClean;
+        resident += state == PageState::kResident ||
+                    state == PageState::kClean || state == PageState::kShared;
         staged += state == PageState::kStaged;
       }
       at = next;

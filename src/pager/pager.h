@@ -11,6 +11,7 @@
 
 #include <uzswap/uzswap.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include "pager/core.h"
 #include "pager/cycle_clock.h"
 #include "pager/evictor.h"
+#include "pager/family.h"
 #include "pager/keeper.h"
 #include "pager/prefetch.h"
 #include "pager/promotion.h"
@@ -222,8 +224,19 @@ class Pager {
   // clean.cc
   void SettlePages(uint64_t start, uint64_t end)
       UZSWAP_REQUIRES(core_.map_lock);
-  uint64_t SettleRun(uint64_t at, uint64_t end) UZSWAP_REQUIRES(core_.map_lock);
   void SettleAll() UZSWAP_REQUIRES(core_.map_lock);
+  // Claims the pages of the extent that are in that state, and calls
+  // f(first, count), which gives them another, for each run of them.
+  template <typename F>
+  void ClaimRuns(const Extent& extent, PageState state, F f);
+  // shared.cc
+  bool CopiesMayNotFit();
+  void MakeRoomToFork();
+  void ShareAll() UZSWAP_REQUIRES(core_.map_lock);
+  void ShareAgain() UZSWAP_REQUIRES(core_.map_lock);
+  void Share(Slot first, PageCount n);
+  bool Part(const Wanted& wanted, Status* result)
+      UZSWAP_REQUIRES_SHARED(core_.map_lock);
   void BringStagedBack(uint64_t start, uint64_t end)
       UZSWAP_REQUIRES(core_.map_lock);
   Status BringAllIn(uint64_t start, uint64_t end)
@@ -272,6 +285,7 @@ class Pager {
   MoveEvictor move_{core_, staging_, dropper_, wp_};
   Prefetcher prefetcher_;
   Keeper keeper_;
+  FamilyFrames family_{core_.budget};
   uzswap_evict_method method_ = UZSWAP_EVICT_AUTO;
   bool forked_ = false;      // shared frames cannot be moved
   bool thp_always_ = false;  // the kernel would make huge pages unasked
@@ -290,6 +304,22 @@ class Pager {
   PromotionTarget promotion_;
   BlockIndex idle_cursor_ = 0;
 };
+
+template <typename F>
+void Pager::ClaimRuns(const Extent& extent, PageState state, F f) {
+  const uint64_t end = extent.end / kPageSize;
+  for (uint64_t at = extent.start / kPageSize; at < end;) {
+    const uint64_t unit = at / ManagedMap::kUnitPages;
+    const uint64_t next = std::min(end, (unit + 1) * ManagedMap::kUnitPages);
+    while (core_.managed.Touched(unit) && at < next) {
+      const uint64_t first = at;
+      while (at < next && core_.word(Slot{at}).ClaimFrom(state)) ++at;
+      if (at > first) f(Slot{first}, at - first);
+      ++at;
+    }
+    at = next;
+  }
+}
 
 }  // namespace uzswap
 

@@ -119,6 +119,7 @@ class Fuzzer {
       uzswap_evict_all();
       return Check() ? 0 : 2;
     });
+    for (uint64_t n = random_.Below(50); n != 0; --n) Write();
     const int code = ExitCodeOf(child);
     if (code != 0) fprintf(stderr, "the child ended with %d\n", code);
     return code == 0 && areas_.Agrees();
@@ -136,8 +137,11 @@ int Run(uint64_t seed, int seconds) {
   constexpr uzswap_evict_method kMethods[] = {
       UZSWAP_EVICT_WP, UZSWAP_EVICT_MOVE, UZSWAP_EVICT_AUTO};
   // Less than the area: faults make room for each other.
-  OpenUzswap(
-      {.method = kMethods[seed % 3], .room = (kExactMemory ? 5 : 12) * kMiB});
+  // Half of those who fork share the limit with their children.
+  uzswap_tree* const tree = seed % 4 < 2 ? NewTree() : nullptr;
+  OpenUzswap({.method = kMethods[seed % 3],
+              .room = (kExactMemory ? 5 : 12) * kMiB,
+              .tree = tree});
   int result = 0;
   {
     Fuzzer fuzzer(seed, /*forks=*/seed % 3 != 1);
@@ -163,12 +167,14 @@ int Run(uint64_t seed, int seconds) {
            static_cast<unsigned long long>(fuzzer.steps()),
            result == 0 ? "same" : "DIFFERENT");
     const uzswap_stats stats = Stats();
-    printf("faults %llu soft %llu in %llu out %llu cancelled %llu\n",
-           static_cast<unsigned long long>(stats.faults),
-           static_cast<unsigned long long>(stats.faults_soft),
-           static_cast<unsigned long long>(stats.pages_in),
-           static_cast<unsigned long long>(stats.pages_out),
-           static_cast<unsigned long long>(stats.pages_cancelled));
+    printf(
+        "faults %llu shared %llu soft %llu in %llu out %llu cancelled %llu\n",
+        static_cast<unsigned long long>(stats.faults),
+        static_cast<unsigned long long>(stats.faults_shared),
+        static_cast<unsigned long long>(stats.faults_soft),
+        static_cast<unsigned long long>(stats.pages_in),
+        static_cast<unsigned long long>(stats.pages_out),
+        static_cast<unsigned long long>(stats.pages_cancelled));
   }
   uzswap_close();
   return result;

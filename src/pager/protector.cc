@@ -20,7 +20,8 @@ PageMask RunMask(unsigned first, unsigned count) {
 }  // namespace
 
 Protector::Protected Protector::Protect(BlockIndex block, PageMask pages) {
-  const PageMask claimed = ClaimAll(block, pages, PageState::kResident);
+  const PageMask claimed = ClaimAll(block, pages, PageState::kResident) |
+                           ClaimAll(block, pages, PageState::kShared);
   Fillers fillers;
   if (CountRuns(claimed) > kRunsWithoutBridges) {
     fillers = FillGaps(block, claimed, /*protect=*/true);

@@ -23,8 +23,8 @@ class Protector {
     PageMask pages;
     PageMask bridges;
   };
-  // Of `pages`, those that are resident and not pinned. REQUIRES: the caller
-  // has the block, and the map lock is held, until after Release.
+  // Of `pages`, those that are resident and not pinned, or shared. REQUIRES:
+  // the caller has the block, and the map lock is held, until after Release.
   Protected Protect(BlockIndex block, PageMask pages);
   // Bridges that nobody has wanted meanwhile are resident again.
   void Release(BlockIndex block, PageMask bridges);

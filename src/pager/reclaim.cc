@@ -74,8 +74,9 @@ bool Pager::Reclaim(PageCount pages) {
 // Frames that a relative has, too, stay; but not when there are hardly any
 // others: what has just been faulted in would leave again, for ever.
 bool Pager::SparesShared() {
-  const PageCount shared = core_.budget.tree().shared();
-  return shared > 0 && core_.budget.resident() > shared + kFloorPages;
+  const int64_t shared = core_.budget.tree().shared();
+  const auto resident = static_cast<int64_t>(core_.budget.resident());
+  return shared > 0 && resident > shared + int64_t{kFloorPages};
 }
 
 bool Pager::UseMove() {
@@ -120,7 +121,9 @@ void Pager::KeepStuck(const BlockList::Victims& victims) {
   PageMask stuck = 0;
   ForEachPage(victims.pages, [&](unsigned i) {
     const PageState state = core_.word(FirstSlot(victims.block) + i).state();
-    if (state == PageState::kResident) stuck |= PageMask{1} << i;
+    if (state == PageState::kResident || state == PageState::kShared) {
+      stuck |= PageMask{1} << i;
+    }
   });
   core_.blocks.KeepYoung(victims.block, stuck);
 }

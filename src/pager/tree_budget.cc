@@ -134,6 +134,8 @@ uzswap_member* TreeBudget::TakePlace() {
                             &member.pressure, &member.shared}) {
       Store(*field, 0);
     }
+    __atomic_store_n(&member.parted_seen, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&member.parted, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&member.parent, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&member.born_ms, 0, __ATOMIC_RELAXED);
     joined_as_ = self;

@@ -53,19 +53,18 @@ class TreeBudget {
     const PageCount own = Load(tree_->process_limit);
     return own != 0 && own < all ? own : all;
   }
-  PageCount shared() const { return IsIn() ? Load(member_->shared) : 0; }
+  int64_t shared() const { return IsIn() ? uzswap_shared(member_) : 0; }
+  // Processes that fork share the limit, and somebody measures what of it.
+  bool CanHaveRelatives() const { return IsIn() && tree_ != OwnTable(); }
   // No system call that a filter of the program's may kill for: the dead are
   // left to others.
   void StayQuiet() { quiet_ = true; }
-  // Pages that may have been shared are not here any more.
-  void Unshare(PageCount pages) {
+  // `pages` that were shared are so no longer: this process has written to
+  // them, so there is one frame more, or it has left them to the others.
+  void Part(PageCount pages) {
     if (!IsIn()) return;
-    uint64_t shared = Load(member_->shared);
-    while (shared != 0 && !__atomic_compare_exchange_n(
-                              &member_->shared, &shared,
-                              shared - (pages < shared ? pages : shared), false,
-                              __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-    }
+    __atomic_fetch_add(&member_->parted, static_cast<uint32_t>(pages),
+                       __ATOMIC_RELAXED);
   }
   uzswap_tree& tree() const { return *tree_; }
   // A child of which it is not known yet what it has of its parent's; it gets
@@ -117,6 +116,7 @@ class TreeBudget {
   // write to the place.
   bool IsIn() const { return !left_.load(std::memory_order_acquire); }
   uzswap_tree* Own() { return reinterpret_cast<uzswap_tree*>(own_); }
+  const void* OwnTable() const { return own_; }
   PageCount Outside() const;
   bool TryLock();
   void Unlock();

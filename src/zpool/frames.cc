@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 
 #include "base/check.h"
+#include "base/frames_watcher.h"
 #include "base/os.h"
 #include "zpool/failure.h"
 #include "zpool/zsmalloc_hooks.h"
@@ -42,6 +43,7 @@ void DropFrames(const iovec* ranges, unsigned count, bool* dropped) {
   int64_t bytes = 0;
   for (unsigned i = 0; i < count; ++i) {
     bytes += static_cast<int64_t>(ranges[i].iov_len);
+    WillWrite(ranges[i].iov_base, ranges[i].iov_len);
   }
   // One call, one TLB flush on the other CPUs. Older kernels refuse; then, or
   // when it stopped half way, the ranges go one by one.

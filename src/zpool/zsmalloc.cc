@@ -10,6 +10,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/frames_watcher.h"
 #include "base/os.h"
 #include "zpool/zsmalloc_hooks.h"
 #include "zpool/zsmalloc_name.h"
@@ -218,6 +219,7 @@ uint32_t ZsmallocPool::TakeUnit(ZsmallocSizeClass& c, ZspageId id,
     z.fresh = static_cast<uint16_t>(z.fresh + c.units());
     DCHECK(z.fresh <= z.frames * kUnitsPerPage);
   }
+  WillWrite(area_.At(unit), c.shape.size);
   if (c.shape.huge()) {
     z.free_or_handle = handle;
   } else {
@@ -276,6 +278,7 @@ bool ZsmallocPool::ReturnObject(ZsmallocSizeClass& c, ZspageId id,
     Retire(c, id);
     return true;
   }
+  WillWrite(&Tail(c, unit), sizeof(uint32_t));
   Tail(c, unit) = z.free_or_handle << 1;
   c.AddHoles(1);
   z.free_or_handle = unit - z.first_page * kUnitsPerPage;
