@@ -258,9 +258,11 @@ bool TreeLimits::ChargeShared() {
     Store(member.shared, after);
     Store(member.parted_seen, parted[pid]);
     Store(member.born_ms, uint32_t{0});
-    const int64_t granted = static_cast<int64_t>(Load(member.granted)) +
-                            before - uzswap_shared(&member);
-    Store(member.granted, static_cast<uint64_t>(std::max<int64_t>(granted, 0)));
+    const int64_t more = before - uzswap_shared(&member);
+    for (uint64_t* pages : {&member.granted, &member.used}) {
+      const int64_t sum = static_cast<int64_t>(Load(*pages)) + more;
+      Store(*pages, static_cast<uint64_t>(std::max<int64_t>(sum, 0)));
+    }
   });
   return !family.empty();
 }

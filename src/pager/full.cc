@@ -32,7 +32,7 @@ bool Pager::NoRoom(PageCount pages) {
   const bool exceeds =
       budget.tree().UsedByAll() + pages > tree.limit ||
       (tree.process_limit != 0 && budget.Used() + pages > tree.process_limit);
-  if (exceeds && budget.tree().Unmeasured()) return false;
+  if (exceeds && budget.tree().AwaitsMeasurement()) return false;
   if (exceeds) {
     __atomic_fetch_add(&tree.times_full, 1, __ATOMIC_RELAXED);
     const uint32_t policy = __atomic_load_n(&tree.on_full, __ATOMIC_RELAXED);
@@ -60,7 +60,7 @@ bool Pager::NoRoom(PageCount pages) {
 // No lock is held: another thread may be about to free memory, another process
 // to end, the user to raise a limit.
 void Pager::WaitForRoom() {
-  if (!core_.budget.tree().Unmeasured() &&
+  if (!core_.budget.tree().AwaitsMeasurement() &&
       !waiting_told_.exchange(true, std::memory_order_relaxed)) {
     Line line;
     line

@@ -22,7 +22,7 @@ constexpr unsigned kLockTries = 200;
 // Cycles after a question in vain before the next.
 constexpr uint64_t kPatience = 400000;
 constexpr uint32_t kDeadEveryMs = 100;
-// For `uzswap run` to measure a new child; without it life goes on.
+// For `uzswap run` to measure a family; without it life goes on.
 constexpr uint32_t kMeasureMs = 500;
 // Pressure halves in this time.
 constexpr uint32_t kHalfLifeMs = 256;
@@ -93,6 +93,20 @@ bool TreeBudget::Unmeasured() const {
   if (!IsIn()) return false;
   const uint32_t born = Word(member_->born_ms);
   return born != 0 && NowMs() - born < kMeasureMs;
+}
+
+bool TreeBudget::AwaitsMeasurement() {
+  if (Unmeasured()) return true;
+  if (!IsIn()) return false;
+  const uint32_t seen = Word(member_->parted_seen);
+  if (Word(member_->parted) == seen) return false;
+  const uint32_t now_ms = NowMs();
+  uint64_t known = measurement_.load(std::memory_order_relaxed);
+  if (known >> 32 != seen || known == 0) {
+    known = uint64_t{seen} << 32 | now_ms;
+    measurement_.store(known, std::memory_order_relaxed);
+  }
+  return now_ms - static_cast<uint32_t>(known) < kMeasureMs;
 }
 
 // The lock names a thread: an exec ends all others of its process.
@@ -219,9 +233,17 @@ TreeBudget::Survey TreeBudget::Count() const {
     ++survey.members;
     survey.granted += granted;
     survey.used += used;
+    survey.related |= Word(member.parent) != 0;
     survey.committed += std::max(granted, used);
   }
   return survey;
+}
+
+// Of families `uzswap run` knows better, each time that it has measured them.
+void TreeBudget::NotePeak(const Survey& survey) {
+  if (!survey.related && survey.used > tree_->peak) {
+    Store(tree_->peak, survey.used);
+  }
 }
 
 // Of other processes' places; a place that is taken anew meanwhile is reset by
@@ -322,7 +344,7 @@ bool TreeBudget::Ask(PageCount used, PageCount wanted) {
   const Survey survey = Count();
   const PageCount own_before = Load(member_->granted);
   crowded_.store(survey.members > 1, std::memory_order_relaxed);
-  if (survey.used > tree_->peak) Store(tree_->peak, survey.used);
+  NotePeak(survey);
   Trim(survey, limit);
   const PageCount own = Load(member_->granted);
   const PageCount chunk = std::max(wanted, ChunkOf(limit));
@@ -357,7 +379,7 @@ void TreeBudget::Look(PageCount used) {
   DropDead(NowMs());
   const Survey survey = Count();
   crowded_.store(survey.members > 1, std::memory_order_relaxed);
-  if (survey.used > tree_->peak) Store(tree_->peak, survey.used);
+  NotePeak(survey);
   Trim(survey, Load(tree_->limit));
   Unlock();
 }

@@ -70,6 +70,9 @@ class TreeBudget {
   // A child of which it is not known yet what it has of its parent's; it gets
   // nothing until then, for half a second at most.
   bool Unmeasured() const;
+  // What it is charged for is more than it has, until it is measured again,
+  // which takes no longer than that either.
+  bool AwaitsMeasurement();
   // The futex of this process's place; nullptr: it has none.
   uint32_t* wake() const { return IsIn() ? &member_->wake : nullptr; }
 
@@ -104,6 +107,7 @@ class TreeBudget {
     PageCount granted = 0;
     PageCount committed = 0;  // each one's grant or use, whichever is more
     PageCount used = 0;
+    bool related = false;  // what some share may be counted twice
   };
 
   static PageCount Load(const uint64_t& field) {
@@ -130,6 +134,7 @@ class TreeBudget {
 
   // With the lock.
   Survey Count() const;
+  void NotePeak(const Survey& survey);
   void DropDead(uint32_t now_ms);
   void Trim(const Survey& survey, PageCount most);
   PageCount TakeUnused(PageCount wanted, PageCount slack);
@@ -144,6 +149,8 @@ class TreeBudget {
   bool quiet_ = false;
   std::atomic<bool> crowded_{false};
   std::atomic<uint64_t> not_before_{0};  // cycles; of the next question
+  // parted_seen << 32 | when it was first met, in ms.
+  std::atomic<uint64_t> measurement_{0};
   // A table with one place, where there is no table of others.
   alignas(uzswap_tree) char own_[offsetof(uzswap_tree, member) +
                                  sizeof(uzswap_member)] = {};
