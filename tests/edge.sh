@@ -9,6 +9,20 @@ source "$(dirname "$0")/functions.sh"
 names=("$@")
 if [ $# = 0 ]; then
   for file in "$programs"/edge_*; do names+=("${file##*/edge_}"); done
+  # A share for each CPU.
+  shares=$(nproc) pids=() bad=
+  for ((share = 0; share < shares; ++share)); do
+    mine=()
+    for ((i = share; i < ${#names[@]}; i += shares)); do
+      mine+=("${names[i]}")
+    done
+    [ ${#mine[@]} = 0 ] && continue
+    bash "$0" "${mine[@]}" &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || bad=yes; done
+  [ -z "$bad" ] || fail "see above"
+  exit 0
 fi
 
 declare -A variants=(
