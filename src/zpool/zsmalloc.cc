@@ -96,8 +96,8 @@ Status ZsmallocPool::Place(ByteCount bytes, Placed& object) {
 }
 
 // What the zspage, or a new one, should have for one more object. Asking the
-// system costs as much as half a frame, so a class that has many frames takes an
-// eighth of them at once: 1 % of the pool is frames that nobody needs yet.
+// system costs as much as half a frame, so a class that has many frames takes
+// an eighth of them at once: 1 % of the pool is frames that nobody needs yet.
 unsigned ZsmallocPool::FramesWanted(const ZsmallocSizeClass& c, ZspageId id) {
   const uint32_t fresh = id != 0 ? area_[id].fresh : 0;
   const unsigned had = id != 0 ? area_[id].frames : 0;
