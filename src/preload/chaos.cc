@@ -41,6 +41,10 @@ namespace uzswap::preload {
 
 void SetChaos(uint64_t milliseconds) { period_ms = milliseconds; }
 
+void ChaosBeforeFork() {
+  if (period_ms != 0) (void)uzswap_evict_all();
+}
+
 void StartChaos() {
   if (period_ms == 0) return;
   constexpr size_t kStack = 256 * 1024;
@@ -68,6 +72,7 @@ void StartChaos() {
 namespace uzswap::preload {
 void SetChaos(uint64_t) {}
 void StartChaos() {}
+void ChaosBeforeFork() {}
 }  // namespace uzswap::preload
 
 #endif  // UZSWAP_TEST_HOOKS

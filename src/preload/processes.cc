@@ -175,14 +175,17 @@ int64_t CloneOnto(const SyscallFrame& frame) {
   return r;
 }
 
-// A child with a copy of the memory, on the same stack.
+// A child with a copy of the memory, on the same stack. Once the fork is
+// prepared a fault would wait for ever, and the frame may be on a stack that is
+// managed: it is not looked at until both are on their own.
 int64_t Fork(const SyscallFrame& frame) {
   const uint64_t mask = os::BlockSignals();
+  const SyscallFrame call = frame;
   PrepareForkSavingVectors();
-  const int64_t r = os::Syscall(frame.number(), static_cast<int64_t>(frame.rdi),
-                                0, static_cast<int64_t>(frame.rdx),
-                                static_cast<int64_t>(frame.r10),
-                                static_cast<int64_t>(frame.r8));
+  const int64_t r = os::Syscall(call.number(), static_cast<int64_t>(call.rdi),
+                                0, static_cast<int64_t>(call.rdx),
+                                static_cast<int64_t>(call.r10),
+                                static_cast<int64_t>(call.r8));
   if (r == 0) {
     const int armed = ArmDispatch();
     CHECK(armed == 0);

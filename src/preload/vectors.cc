@@ -4,6 +4,8 @@
 #include <cpuid.h>
 #include <uzswap/uzswap.h>
 
+#include "preload/chaos.h"
+
 extern "C" {
 // Read by entry.S.
 __attribute__((visibility("hidden"))) constinit uint64_t uzswap_xsave_bytes = 0;
@@ -23,6 +25,7 @@ int64_t Pin(void* argument) {
 }
 
 int64_t Prepare(void*) {
+  ChaosBeforeFork();
   uzswap_prepare_fork();
   return 0;
 }
