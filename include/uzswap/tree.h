@@ -64,10 +64,11 @@ struct uzswap_tree {
  * last measurement, less what it has parted from since. Less than none where
  * the others have not been charged yet for what it left to them. */
 static inline int64_t uzswap_shared(const struct uzswap_member* member) {
-  const uint64_t shared = __atomic_load_n(&member->shared, __ATOMIC_RELAXED);
+  /* In this order: what is seen has been parted before. */
+  const uint32_t seen = __atomic_load_n(&member->parted_seen, __ATOMIC_ACQUIRE);
   const uint32_t parted = __atomic_load_n(&member->parted, __ATOMIC_RELAXED);
-  const uint32_t seen = __atomic_load_n(&member->parted_seen, __ATOMIC_RELAXED);
-  return (int64_t)shared - (int64_t)(uint32_t)(parted - seen);
+  const uint64_t shared = __atomic_load_n(&member->shared, __ATOMIC_RELAXED);
+  return (int64_t)shared - (int32_t)(parted - seen);
 }
 
 #endif /* UZSWAP_TREE_H_ */

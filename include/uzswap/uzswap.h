@@ -237,7 +237,9 @@ UZSWAP_API int uzswap_handle_fault(void* address, int write);
 /* Around a fork that copies memory, signals blocked. After PrepareFork no other
  * thread is in uzswap; the child's copy is cut loose from the parent (own
  * userfaultfd, own backing file) by ChildAfterFork, which must run before
- * anything else does. It returns what uzswap_open could return. */
+ * anything else does. It returns what uzswap_open could return. In between no
+ * managed memory may be touched, by the thread that forks: a fault would wait
+ * for ever. */
 UZSWAP_API void uzswap_prepare_fork(void);
 UZSWAP_API void uzswap_parent_after_fork(void);
 UZSWAP_API int uzswap_child_after_fork(void);

@@ -42,6 +42,12 @@ void Store(T& field, T value) {
   __atomic_store_n(&field, value, __ATOMIC_RELAXED);
 }
 
+// Of a member, before it is measured.
+struct Seen {
+  uint32_t parent = 0;
+  uint32_t parted = 0;
+};
+
 uint64_t* FieldOf(uzswap_tree* tree, const std::string& name) {
   if (name == "memory") return &tree->limit;
   if (name == "soft_memory") return &tree->soft_limit;
@@ -227,10 +233,10 @@ void TreeLimits::Drop(uzswap_member& member, uint32_t pid) {
 bool TreeLimits::ChargeShared() {
   std::map<uint32_t, bool> family;
   // What one parts from while the others are measured stays counted.
-  std::map<uint32_t, uint32_t> parted;
+  std::map<uint32_t, Seen> seen;
   ForEach([&](const uzswap_member& member) {
-    parted[Load(member.pid)] = Load(member.parted);
     const uint32_t parent = Load(member.parent);
+    seen[Load(member.pid)] = {parent, Load(member.parted)};
     if (parent == 0) return;
     family[parent] = true;
     family[Load(member.pid)] = true;
@@ -238,10 +244,9 @@ bool TreeLimits::ChargeShared() {
   ForEach([&](uzswap_member& member) {
     const uint32_t pid = Load(member.pid);
     // One that came while the others were measured is measured next time.
-    if (!family.contains(pid) &&
-        (Load(member.shared) == 0 || Load(member.parent) != 0)) {
-      return;
-    }
+    const bool shares = Load(member.shared) != 0 ||
+                        Load(member.parted) != Load(member.parted_seen);
+    if (!family.contains(pid) && (!shares || Load(member.parent) != 0)) return;
     const auto charge = family.contains(pid)
                             ? read_charge_(static_cast<pid_t>(pid))
                             : std::nullopt;
@@ -253,10 +258,14 @@ bool TreeLimits::ChargeShared() {
     const bool known = charge && charge->pages > charge->proportional;
     const uint64_t after = known ? charge->pages - charge->proportional : 0;
     const TreeLock lock(tree_);
-    if (!lock.held() || Load(member.pid) != pid) return;  // next time
+    // Next time, if not now; nor if another program has the place since then.
+    if (!lock.held() || Load(member.pid) != pid) return;
+    if (Load(member.parent) != seen[pid].parent) return;
+    if (static_cast<int32_t>(Load(member.parted) - seen[pid].parted) < 0)
+      return;
     const int64_t before = uzswap_shared(&member);
     Store(member.shared, after);
-    Store(member.parted_seen, parted[pid]);
+    Store(member.parted_seen, seen[pid].parted);
     Store(member.born_ms, uint32_t{0});
     const int64_t more = before - uzswap_shared(&member);
     for (uint64_t* pages : {&member.granted, &member.used}) {

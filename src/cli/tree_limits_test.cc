@@ -133,6 +133,42 @@ TEST_F(TreeLimitsTest, WhatIsPartedFromMeanwhileStaysCharged) {
   EXPECT_EQ(uzswap_shared(&parent), 386) << "7 at each of two looks";
 }
 
+TEST_F(TreeLimitsTest, WhoTakesAPlaceMeanwhileIsNotMeasuredForWhoHadIt) {
+  Member(10, 0, 1000);
+  uzswap_member& child = Member(11, 10, 1000);
+  child.parted = 30;
+  charges[10] = charges[11] = {1000, 600};
+  TreeLimits limits(
+      tree.get(), [](pid_t) { return true; },
+      [&](pid_t pid) -> std::optional<Charge> {
+        if (pid == 10) child.parted = child.parent = 0;  // it execs
+        return charges[pid];
+      });
+  limits.Step();
+  EXPECT_EQ(child.parted_seen, 0u);
+  EXPECT_EQ(child.granted, 1000u);
+  EXPECT_EQ(child.used, 1000u);
+  child.parent = 10;  // the same, and it has forked again
+  child.parted = 30;
+  TreeLimits again(
+      tree.get(), [](pid_t) { return true; },
+      [&](pid_t pid) -> std::optional<Charge> {
+        if (pid == 10) child.parted = 2;
+        return charges[pid];
+      });
+  again.Step();
+  EXPECT_EQ(uzswap_shared(&child), -2);
+}
+
+TEST_F(TreeLimitsTest, WhatWasPartedFromInAFamilyThatIsGoneIsForgotten) {
+  uzswap_member& parent = Member(10, 0, 1000);
+  parent.parted = 30;
+  TreeLimits limits = Limits();
+  limits.Step();
+  EXPECT_EQ(uzswap_shared(&parent), 0);
+  EXPECT_EQ(parent.used, 970u);
+}
+
 TEST_F(TreeLimitsTest, WhoseSharedPagesBecomeTwoIsWokenAtOnce) {
   uzswap_member& parent = Member(10, 0, 1000);
   Member(11, 10, 1000);

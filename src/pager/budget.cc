@@ -105,17 +105,17 @@ void Budget::FollowThisThread() {
   }
 }
 
-uint64_t Budget::Exclusive(uint64_t address, unsigned count) const {
+uint64_t Budget::SharedFrames(uint64_t address, unsigned count) const {
+  constexpr uint64_t kPresent = uint64_t{1} << 63;
   constexpr uint64_t kExclusivelyMapped = uint64_t{1} << 56;
   uint64_t entries[64];
   const size_t bytes = count * sizeof(entries[0]);
   const uint64_t at = address / kPageSize * sizeof(entries[0]);
-  if (!os::PRead(files_[kPagemap], entries, bytes, at).ok()) {
-    return ~uint64_t{0};
-  }
+  if (!os::PRead(files_[kPagemap], entries, bytes, at).ok()) return 0;
   uint64_t mask = 0;
   for (unsigned i = 0; i < count; ++i) {
-    if ((entries[i] & kExclusivelyMapped) != 0) mask |= uint64_t{1} << i;
+    const uint64_t bits = entries[i] & (kPresent | kExclusivelyMapped);
+    if (bits == kPresent) mask |= uint64_t{1} << i;
   }
   return mask;
 }

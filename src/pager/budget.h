@@ -100,9 +100,9 @@ class Budget {
   void AllowSharedToGo(bool allowed) {
     may_drop_shared_.store(allowed, std::memory_order_relaxed);
   }
-  // Of the `count` (at most 64) pages from `address` on, those whose frames
-  // nobody else has; all of them where that cannot be told.
-  uint64_t Exclusive(uint64_t address, unsigned count) const;
+  // Of the `count` (at most 64) pages from `address` on, those that have frames
+  // which somebody else has, too; none where that cannot be told.
+  uint64_t SharedFrames(uint64_t address, unsigned count) const;
   void Stage(PageCount pages) {
     staged_.fetch_add(pages, std::memory_order_relaxed);
     Release(pages);

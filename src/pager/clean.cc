@@ -10,21 +10,25 @@
 namespace uzswap {
 
 void Pager::SettlePages(uint64_t start, uint64_t end) {
-  ClaimRuns({start, end}, PageState::kClean, [this](Slot first, PageCount n) {
-    core_.zswap->Invalidate(first, n);
-    core_.Unprotect(first, n);
-    for (PageCount i = 0; i < n; ++i) core_.word(first + i).BecomeResident(0);
-  });
+  SettleClean({start, end});
   ClaimRuns({start, end}, PageState::kShared, [this](Slot first, PageCount n) {
     core_.Unprotect(first, n);
     for (PageCount i = 0; i < n; ++i) core_.word(first + i).BecomeResident(0);
   });
 }
 
-void Pager::SettleAll() {
+void Pager::SettleClean(const Extent& extent) {
+  ClaimRuns(extent, PageState::kClean, [this](Slot first, PageCount n) {
+    core_.zswap->Invalidate(first, n);
+    core_.Unprotect(first, n);
+    for (PageCount i = 0; i < n; ++i) core_.word(first + i).BecomeResident(0);
+  });
+}
+
+void Pager::SettleAllClean() {
   for (uint64_t i = 0; i < core_.ranges.count(); ++i) {
     const ManagedRange& range = core_.ranges.At(i);
-    SettlePages(range.start, range.end);
+    SettleClean({range.start, range.end});
   }
 }
 

@@ -40,7 +40,7 @@ PageMask EvictablePages(Core& core, BlockIndex block, PageMask only) {
                       });
   mask &= only;
   if (mask != 0 && !core.budget.may_drop_shared()) {
-    mask &= core.budget.Exclusive(start, kBlockPages);
+    mask &= ~core.budget.SharedFrames(start, kBlockPages);
   }
   return mask;
 }
@@ -48,20 +48,22 @@ PageMask EvictablePages(Core& core, BlockIndex block, PageMask only) {
 PageCount WpEvictor::Evict(BlockIndex block, PageMask only) {
   const PageMask pages = EvictablePages(core_, block, only);
   PageCount gone = dropper_.DropClean(block, pages);
-  const auto [protected_pages, bridges] = protector_.Protect(block, pages);
-  PageMask evicting = protected_pages;
+  const Protector::Protected taken = protector_.Protect(block, pages);
+  PageMask evicting = taken.pages;
   while (evicting != 0) {
     const PageMask part = LowestPages(evicting, PartPages(core_));
-    const PageMask stored = StorePages(block, part);
-    gone += Finish(block, stored, part);
+    const PageMask stored = StorePages(block, part, taken.shared);
+    gone += Finish(block, {part, stored, taken.shared});
     evicting &= ~part;
   }
-  protector_.Release(block, bridges);
+  protector_.Release(block, taken.bridges);
   return gone;
 }
 
-// Returns the pages that zswap has a copy of, wanted or not.
-PageMask WpEvictor::StorePages(BlockIndex block, PageMask pages) {
+// Returns the pages that zswap has a copy of, wanted or not. What was shared
+// stays protected if it has to stay.
+PageMask WpEvictor::StorePages(BlockIndex block, PageMask pages,
+                               PageMask shared) {
   ScopedBounce bounce(core_.bounce);
   StoreGroupOf group(core_, FirstSlot(block));
   ForEachPage(pages, [&](unsigned i) {
@@ -76,17 +78,21 @@ PageMask WpEvictor::StorePages(BlockIndex block, PageMask pages) {
   });
   group.Flush();
   ForEachPage(group.failed(), [&](unsigned i) {
-    (void)core_.CancelEviction(FirstSlot(block) + i, 0);
+    const Slot slot = FirstSlot(block) + i;
+    if ((shared >> i & 1) == 0) {
+      (void)core_.CancelEviction(slot, 0);
+    } else if (core_.word(slot).ClaimFrom(PageState::kEvicting)) {
+      core_.word(slot).BecomeShared();
+    }
   });
   return group.stored();
 }
 
 // Drops the stored pages that nobody wanted meanwhile.
-PageCount WpEvictor::Finish(BlockIndex block, PageMask stored, PageMask part) {
+PageCount WpEvictor::Finish(BlockIndex block, const Part& part) {
   PageMask leaving = 0;
-  ForEachPage(part, [&](unsigned i) {
+  ForEachPage(part.stored & part.pages, [&](unsigned i) {
     const Slot slot = FirstSlot(block) + i;
-    if ((stored >> i & 1) == 0) return;
     if (core_.word(slot).ClaimFrom(PageState::kEvicting)) {
       leaving |= PageMask{1} << i;
     } else {
@@ -107,6 +113,10 @@ PageCount WpEvictor::Finish(BlockIndex block, PageMask stored, PageMask part) {
       return;
     }
     core_.zswap->Invalidate(slot, 1);
+    if ((part.shared >> i & 1) != 0) {
+      core_.word(slot).BecomeShared();
+      return;
+    }
     // May fail as in ProtectSpan.
     core_.uffd.WriteProtect(AddressOf(slot), 1, false).Ignore();
     core_.word(slot).BecomeResident(0);

@@ -52,8 +52,13 @@ class WpEvictor final : public Evictor {
   PageCount Evict(BlockIndex block, PageMask only) override;
 
  private:
-  PageMask StorePages(BlockIndex block, PageMask pages);
-  PageCount Finish(BlockIndex block, PageMask stored, PageMask evicting);
+  PageMask StorePages(BlockIndex block, PageMask pages, PageMask shared);
+  struct Part {
+    PageMask pages;   // evicting
+    PageMask stored;  // of them
+    PageMask shared;  // of the block, before
+  };
+  PageCount Finish(BlockIndex block, const Part& part);
 
   Core& core_;
   Dropper& dropper_;

@@ -20,7 +20,7 @@ class FamilyFrames final : public FramesWatcher {
  public:
   explicit constexpr FamilyFrames(Budget& budget) : budget_(budget) {}
 
-  // Until nobody else shares the limit any more.
+  // Until there are no relatives any more.
   void Watch(uint64_t now_ms) {
     since_ms_.store(now_ms, std::memory_order_relaxed);
     frames_watcher.store(this, std::memory_order_release);
@@ -28,9 +28,12 @@ class FamilyFrames final : public FramesWatcher {
   // To be called now and then. A child has its place in the table some time
   // after the fork.
   void StopIfAlone(uint64_t now_ms) {
-    if (frames_watcher.load(std::memory_order_relaxed) == nullptr) return;
+    if (!watching()) return;
     const uint64_t since = since_ms_.load(std::memory_order_relaxed);
-    if (!budget_.tree().Crowded() && now_ms > since + kBirthMs) Stop();
+    if (now_ms > since + kBirthMs && !budget_.tree().HasRelatives()) Stop();
+  }
+  bool watching() const {
+    return frames_watcher.load(std::memory_order_relaxed) != nullptr;
   }
   void Stop() { frames_watcher.store(nullptr, std::memory_order_relaxed); }
 
@@ -42,9 +45,7 @@ class FamilyFrames final : public FramesWatcher {
     while (page < end) {
       const auto count = static_cast<unsigned>(
           std::min<uint64_t>(64, (end - page) / kPageSize));
-      const uint64_t all =
-          count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
-      parted += CountBits(all & ~budget_.Exclusive(page, count));
+      parted += CountBits(budget_.SharedFrames(page, count));
       page += count * kPageSize;
     }
     if (parted != 0) budget_.tree().Part(parted);

@@ -97,6 +97,7 @@ Status Pager::MakeResident(const Wanted& wanted) {
         break;
       }
       case PageState::kEvicting:
+        ChargeCopy(slot);
         if (core_.CancelEviction(slot, pins)) return kOk;
         break;
       case PageState::kBusy:

@@ -60,10 +60,10 @@ void Pager::PrepareFork() {
   // Staging memory is private: a frame moved back after the fork would be the
   // child's copy. And what the two share cannot be moved, so staging ends here.
   staging_.BringAllBack();
-  // A child's pages are not protected.
-  SettleAll();
+  // Clean pages are not protected in a child; shared ones will be.
+  SettleAllClean();
   if (protect) {
-    ShareAll();
+    ShareAll(PageState::kResident);
     family_.Watch(NowMs());
   }
   forked_ = true;
@@ -80,6 +80,9 @@ void Pager::ParentAfterFork() {
 Status Pager::ChildAfterFork() {
   lockdep::ResetThread();
   core_.map_lock.ResetInChild();
+  const bool watched = family_.watching();
+  family_.Stop();
+  core_.budget.tree().LeaveToParent();
   core_.blocks.ResetInChild();
   core_.bounce.ResetInChild();
   prefetcher_.ResetInChild();
@@ -107,7 +110,9 @@ Status Pager::ChildAfterFork() {
         core_.uffd.Register(range.start, range.end - range.start));
     ClearPins(range.start, range.end);
   }
-  ShareAgain();
+  if (watched) family_.Watch(NowMs());
+  // Their states are the parent's, but not their protection.
+  ShareAll(PageState::kShared);
   core_.budget.ResetPeaks();
   // Of what is neither pages nor frames both will write to some right away.
   const PageCount inherited = core_.budget.MeasureRss();

@@ -60,7 +60,10 @@ bool Pager::NoRoom(PageCount pages) {
 // No lock is held: another thread may be about to free memory, another process
 // to end, the user to raise a limit.
 void Pager::WaitForRoom() {
-  if (!core_.budget.tree().AwaitsMeasurement() &&
+  const uint32_t policy =
+      __atomic_load_n(&core_.budget.tree().tree().on_full, __ATOMIC_RELAXED);
+  if (policy == UZSWAP_ON_FULL_WAIT &&
+      !core_.budget.tree().AwaitsMeasurement() &&
       !waiting_told_.exchange(true, std::memory_order_relaxed)) {
     Line line;
     line

@@ -139,6 +139,7 @@ int64_t Pager::Populate(uint64_t start, uint64_t end, int advice) {
   const bool write = advice == MADV_POPULATE_WRITE;
   for (uint64_t at = start; at < end;) {
     Extent part;
+    bool waits = false;
     {
       ScopedSharedLock lock(core_.map_lock);
       part = NextPart(at, end);
@@ -151,10 +152,17 @@ int64_t Pager::Populate(uint64_t start, uint64_t end, int advice) {
         const Status s = MakeResident(
             {SlotOf(at), 0, write ? Access::kWrite : Access::kRead});
         Balance();
-        if (!s.ok()) return s.error() == EIO ? -EFAULT : -s.error();
-        at = part.end;
-        continue;
+        waits = s.error() == EAGAIN;
+        if (!s.ok() && !waits) return s.error() == EIO ? -EFAULT : -s.error();
+        if (!waits) {
+          at = part.end;
+          continue;
+        }
       }
+    }
+    if (waits) {
+      WaitForRoom();
+      continue;
     }
     const int64_t r = Raw(part.start, part.end - part.start, advice);
     if (r < 0) return r;

@@ -224,7 +224,8 @@ class Pager {
   // clean.cc
   void SettlePages(uint64_t start, uint64_t end)
       UZSWAP_REQUIRES(core_.map_lock);
-  void SettleAll() UZSWAP_REQUIRES(core_.map_lock);
+  void SettleClean(const Extent& extent) UZSWAP_REQUIRES(core_.map_lock);
+  void SettleAllClean() UZSWAP_REQUIRES(core_.map_lock);
   // Claims the pages of the extent that are in that state, and calls
   // f(first, count), which gives them another, for each run of them.
   template <typename F>
@@ -232,9 +233,11 @@ class Pager {
   // shared.cc
   bool CopiesMayNotFit();
   void MakeRoomToFork();
-  void ShareAll() UZSWAP_REQUIRES(core_.map_lock);
-  void ShareAgain() UZSWAP_REQUIRES(core_.map_lock);
-  void Share(Slot first, PageCount n);
+  void ShareAll(PageState from) UZSWAP_REQUIRES(core_.map_lock);
+  void ShareIn(const Extent& part, PageState from)
+      UZSWAP_REQUIRES(core_.map_lock);
+  void Share(uint64_t first, uint64_t end);
+  void ChargeCopy(Slot slot);
   bool Part(const Wanted& wanted, Status* result)
       UZSWAP_REQUIRES_SHARED(core_.map_lock);
   void BringStagedBack(uint64_t start, uint64_t end)
@@ -313,7 +316,12 @@ void Pager::ClaimRuns(const Extent& extent, PageState state, F f) {
     const uint64_t next = std::min(end, (unit + 1) * ManagedMap::kUnitPages);
     while (core_.managed.Touched(unit) && at < next) {
       const uint64_t first = at;
-      while (at < next && core_.word(Slot{at}).ClaimFrom(state)) ++at;
+      // Looking first: a swap that fails writes, too, to pages of tables that
+      // a child may have.
+      while (at < next && core_.word(Slot{at}).state() == state &&
+             core_.word(Slot{at}).ClaimFrom(state)) {
+        ++at;
+      }
       if (at > first) f(Slot{first}, at - first);
       ++at;
     }

@@ -20,8 +20,9 @@ PageMask RunMask(unsigned first, unsigned count) {
 }  // namespace
 
 Protector::Protected Protector::Protect(BlockIndex block, PageMask pages) {
-  const PageMask claimed = ClaimAll(block, pages, PageState::kResident) |
-                           ClaimAll(block, pages, PageState::kShared);
+  const PageMask shared = ClaimAll(block, pages, PageState::kShared);
+  const PageMask claimed =
+      shared | ClaimAll(block, pages, PageState::kResident);
   Fillers fillers;
   if (CountRuns(claimed) > kRunsWithoutBridges) {
     fillers = FillGaps(block, claimed, /*protect=*/true);
@@ -41,7 +42,7 @@ Protector::Protected Protector::Protect(BlockIndex block, PageMask pages) {
   });
   fillers.resident = 0;
   GiveBack(block, fillers);
-  return {claimed & done, bridges};
+  return {claimed & done, bridges, shared & done};
 }
 
 // Returns what is protected now. One call must not cross from one mapping into

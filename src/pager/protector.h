@@ -22,6 +22,7 @@ class Protector {
   struct Protected {
     PageMask pages;
     PageMask bridges;
+    PageMask shared;  // part of pages: they were shared
   };
   // Of `pages`, those that are resident and not pinned, or shared. REQUIRES:
   // the caller has the block, and the map lock is held, until after Release.

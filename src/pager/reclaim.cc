@@ -50,6 +50,7 @@ bool Pager::Reclaim(PageCount pages) {
   budget.AllowSharedToGo(!shares);
   int futile = 0;
   PageCount gone = 0;
+  const int64_t free_at_first = budget.Free();
   for (int tries = 0; tries < kTries && futile < kFutile && gone < kMostForOne;
        ++tries) {
     const int64_t before = budget.Free();
@@ -58,7 +59,8 @@ bool Pager::Reclaim(PageCount pages) {
     if (went == 0) (void)core_.zswap->Shrink(kShrinkPages);
     if (budget.TryReserve(pages, budget.min())) return true;
     futile = budget.Free() > before ? 0 : futile + 1;
-    if (futile == kFutile && shares && !budget.may_drop_shared()) {
+    if (futile == kFutile && shares && !budget.may_drop_shared() &&
+        !budget.tree().AwaitsMeasurement()) {
       // What is left is others', too. It becomes free when they do the same.
       budget.AllowSharedToGo(true);
       futile = 0;
@@ -66,7 +68,7 @@ bool Pager::Reclaim(PageCount pages) {
   }
   // Far above the limit, since a relative has ended or the limit was lowered,
   // but getting nearer: the next faults go on.
-  if (futile > 0) return false;
+  if (futile == kFutile || budget.Free() <= free_at_first) return false;
   budget.Take(pages);
   return true;
 }
@@ -131,8 +133,11 @@ void Pager::KeepStuck(const BlockList::Victims& victims) {
 // Evicts about one block; returns how many frames became free or staged.
 PageCount Pager::EvictOne() {
   const ScopedReclaim reclaim;
-  // Cheaper than any eviction, where it pays.
-  if (const PageCount gone = core_.zswap->Compact(); gone > 0) return gone;
+  // Cheaper than any eviction, where it pays; not where frames are others',
+  // too.
+  if (!family_.watching()) {
+    if (const PageCount gone = core_.zswap->Compact(); gone > 0) return gone;
+  }
   const bool move = UseMove();
   // What waits in staging is older than anything in the queue.
   if (core_.budget.staged() > (move ? StagingTarget() : 0)) {

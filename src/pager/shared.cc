@@ -19,6 +19,7 @@ constexpr PageCount kWorthProtecting = 256;
 // with: when all that a family has is shared, nothing that one of it evicts
 // gives a frame.
 constexpr PageCount kRoomPart = 16;
+constexpr int kBlocksToFork = 256;
 
 }  // namespace
 
@@ -27,45 +28,83 @@ bool Pager::CopiesMayNotFit() {
   const TreeBudget& tree = core_.budget.tree();
   if (!tree.CanHaveRelatives()) return false;
   if (core_.budget.resident() < kWorthProtecting) return false;
-  return tree.UsedByAll() + 2 * core_.budget.Used() > tree.most();
+  const PageCount more = 2 * core_.budget.Used();
+  return tree.UsedByAll() + more > tree.limit_of_all();
 }
 
 void Pager::MakeRoomToFork() {
-  const PageCount limit = core_.budget.limit();
-  const PageCount room = std::min(limit / kRoomPart + TreeBudget::kLeast,
-                                  core_.budget.resident() / 2);
-  KeepBelow(limit - room);
-}
-
-// Pinned pages stay as they are: a system call is about to write to them.
-void Pager::ShareAll() {
-  for (uint64_t i = 0; i < core_.ranges.count(); ++i) {
-    const ManagedRange& range = core_.ranges.At(i);
-    ClaimRuns({range.start, range.end}, PageState::kResident,
-              [this](Slot first, PageCount n) { Share(first, n); });
+  const PageCount room = std::min(
+      core_.budget.tree().limit_of_all() / kRoomPart + TreeBudget::kLeast,
+      core_.budget.resident() / 2);
+  const auto lacks = [&] {
+    return core_.budget.Free() < static_cast<int64_t>(room);
+  };
+  if (lacks()) (void)core_.budget.Ask(room);
+  for (int i = 0; i < kBlocksToFork && lacks(); ++i) {
+    ScopedSharedLock lock(core_.map_lock);
+    if (EvictOne() == 0 && core_.zswap->Shrink(kBlockPages) == 0) break;
+    core_.budget.Publish();
   }
 }
 
-// In a forked child, whose pages have the parent's states, but no protection.
-void Pager::ShareAgain() {
+// Pages in state `from` become shared: resident ones, or, in a child, those
+// that are called so already and are not protected.
+void Pager::ShareAll(PageState from) {
   for (uint64_t i = 0; i < core_.ranges.count(); ++i) {
     const ManagedRange& range = core_.ranges.At(i);
-    ClaimRuns({range.start, range.end}, PageState::kShared,
-              [this](Slot first, PageCount n) { Share(first, n); });
-  }
-}
-
-// busy → shared, or resident where that cannot be. One call must not cross from
-// one mapping into another (before Linux 6.3).
-void Pager::Share(Slot first, PageCount n) {
-  const bool all = core_.uffd.WriteProtect(AddressOf(first), n, true).ok();
-  for (PageCount i = 0; i < n; ++i) {
-    const Slot slot = first + i;
-    if (all || core_.uffd.WriteProtect(AddressOf(slot), 1, true).ok()) {
-      core_.word(slot).BecomeShared();
-    } else {
-      core_.word(slot).BecomeResident(0);
+    for (uint64_t at = range.start; at < range.end;) {
+      const uint64_t unit = Index(SlotOf(at)) / ManagedMap::kUnitPages;
+      const uint64_t next =
+          std::min(range.end, (unit + 1) * ManagedMap::kUnitPages * kPageSize);
+      if (core_.managed.Touched(unit)) ShareIn({at, next}, from);
+      at = next;
     }
+  }
+}
+
+// Protecting what is away does nothing, and nobody can fault, so a call goes
+// from one pinned page to the next: a system call is about to write to those.
+void Pager::ShareIn(const Extent& part, PageState from) {
+  uint64_t first = part.start / kPageSize;
+  const uint64_t end = part.end / kPageSize;
+  for (uint64_t at = first; at < end; ++at) {
+    PageWord& word = core_.word(Slot{at});
+    const uint32_t seen = word.Load();
+    if (seen == PageWord::Make(from, 0) && word.ClaimFrom(from)) continue;
+    if (PageWord::StateOf(word.Load()) != PageState::kResident) continue;
+    Share(first, at);  // it has been pinned
+    first = at + 1;
+  }
+  Share(first, end);
+}
+
+// busy -> shared, or resident where that cannot be. One call must not cross
+// from one mapping into another (before Linux 6.3).
+void Pager::Share(uint64_t first, uint64_t end) {
+  const auto is_ours = [&](uint64_t at) {
+    return core_.word(Slot{at}).state() == PageState::kBusy;
+  };
+  while (first < end && !is_ours(first)) ++first;
+  while (first < end && !is_ours(end - 1)) --end;
+  if (first == end) return;
+  const bool all =
+      core_.uffd.WriteProtect(AddressOf(Slot{first}), end - first, true).ok();
+  for (uint64_t at = first; at < end; ++at) {
+    if (!is_ours(at)) continue;
+    const uint64_t address = AddressOf(Slot{at});
+    if (all || core_.uffd.WriteProtect(address, 1, true).ok()) {
+      core_.word(Slot{at}).BecomeShared();
+    } else {
+      core_.word(Slot{at}).BecomeResident(0);
+    }
+  }
+}
+
+// A page that is on its way out is wanted back by who writes to it.
+void Pager::ChargeCopy(Slot slot) {
+  if (!family_.watching()) return;
+  if (core_.budget.SharedFrames(AddressOf(slot), 1) != 0) {
+    core_.budget.tree().Part(1);
   }
 }
 
@@ -75,7 +114,7 @@ bool Pager::Part(const Wanted& wanted, Status* result) {
   const Slot slot = wanted.slot;
   const BlockIndex block = BlockOf(slot);
   const PageMask own =
-      core_.budget.Exclusive(AddressOf(FirstSlot(block)), kBlockPages);
+      ~core_.budget.SharedFrames(AddressOf(FirstSlot(block)), kBlockPages);
   if ((own & MaskOf(slot)) != 0) {
     const Slot first = FirstSlot(block);
     ForEachRun(own & ~MaskOf(slot), [&](unsigned at, unsigned n) {

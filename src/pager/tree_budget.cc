@@ -152,6 +152,7 @@ uzswap_member* TreeBudget::TakePlace() {
     __atomic_store_n(&member.parted, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&member.parent, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&member.born_ms, 0, __ATOMIC_RELAXED);
+    measurement_.store(0, std::memory_order_relaxed);
     joined_as_ = self;
     uint32_t end = Word(tree_->members);
     while (end < i + 1 &&
@@ -382,6 +383,19 @@ void TreeBudget::Look(PageCount used) {
   NotePeak(survey);
   Trim(survey, Load(tree_->limit));
   Unlock();
+}
+
+bool TreeBudget::HasRelatives() const {
+  if (!IsIn()) return false;
+  const uint32_t self = Word(member_->pid);
+  const uint32_t parent = Word(member_->parent);
+  bool any = false;
+  ForEachOther([&](const uzswap_member& other) {
+    const uint32_t theirs = Word(other.parent);
+    any |= theirs == self ||
+           (parent != 0 && (theirs == parent || Word(other.pid) == parent));
+  });
+  return any;
 }
 
 PageCount TreeBudget::UsedByAll() const { return Count().used; }

@@ -56,6 +56,13 @@ class TreeBudget {
   int64_t shared() const { return IsIn() ? uzswap_shared(member_) : 0; }
   // Processes that fork share the limit, and somebody measures what of it.
   bool CanHaveRelatives() const { return IsIn() && tree_ != OwnTable(); }
+  // A parent, children, or siblings are there.
+  bool HasRelatives() const;
+  // Nothing that a child does is its parent's until it has a place of its own.
+  void LeaveToParent() { left_.store(true, std::memory_order_release); }
+  // What all may use, and each (0: as much).
+  PageCount limit_of_all() const { return Load(tree_->limit); }
+  PageCount limit_of_each() const { return Load(tree_->process_limit); }
   // No system call that a filter of the program's may kill for: the dead are
   // left to others.
   void StayQuiet() { quiet_ = true; }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chaos mode, for tests (UZSWAP_TEST_HOOKS): a thread of uzswap's own evicts
 // everything every UZSWAP_CHAOS milliseconds, so that every access of the
-// program meets pages that are gone, leaving or coming back; and so are all when
-// a fork begins.
+// program meets pages that are gone, leaving or coming back; and so are all
+// when a fork begins.
 #ifndef UZSWAP_PRELOAD_CHAOS_H_
 #define UZSWAP_PRELOAD_CHAOS_H_
 

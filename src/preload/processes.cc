@@ -81,6 +81,22 @@ void PinNewThread(const SyscallFrame& frame, ThreadBlock* block) {
   PinForLife(block->start_stack, kFirstStack);
 }
 
+// Where the kernel puts a child's id, or its descriptor.
+void PinWords(const SyscallFrame& frame) {
+  PinForLife(frame.r10, sizeof(int));
+  if ((frame.rdi & (CLONE_PARENT_SETTID | CLONE_PIDFD)) != 0) {
+    PinForLife(frame.rdx, sizeof(int));
+  }
+}
+
+// What the kernel writes to for this thread; the pins of it were the parent's.
+void PinThreadInChild() {
+  uint64_t thread = 0;
+  asm("mov %%fs:0, %0" : "=r"(thread));
+  PinForLife(thread, kThreadBytes);
+  PinForLife(ThisThread().robust_list, 24);
+}
+
 // A robust mutex that the kernel is to find when it walks the list of an
 // exiting thread must be resident. 2048 entries is the kernel's limit.
 void PinRobustList(uint64_t head) {
@@ -124,6 +140,7 @@ void CutLooseInChild() {
     Log(line);
     os::Exit(125);
   }
+  PinThreadInChild();
   RefreshDescriptorsInChild();
   ForkReport();
   ForkControl();
@@ -144,6 +161,7 @@ int64_t CloneOnto(const SyscallFrame& frame) {
     start = reinterpret_cast<CloneStart*>(block->sigreturn);
     PinNewThread(frame, block);
   } else if ((flags & CLONE_VM) == 0) {
+    PinWords(frame);
     // The child writes to its stack before it can bring a page back.
     PinForLife(frame.rsi - kFirstStack, kFirstStack);
   } else if (!Lend(ThisThread())) {
@@ -213,7 +231,7 @@ int64_t Clone(const SyscallFrame& frame) {
   const uint64_t flags = frame.rdi;
   if (frame.rsi != 0) return CloneOnto(frame);
   if ((flags & CLONE_VM) == 0) {
-    PinForLife(frame.r10, sizeof(int));
+    PinWords(frame);
     return Fork(frame);
   }
   if ((flags & CLONE_VFORK) != 0) return Vfork(frame);
