@@ -137,11 +137,14 @@ int Run(uint64_t seed, int seconds) {
   constexpr uzswap_evict_method kMethods[] = {
       UZSWAP_EVICT_WP, UZSWAP_EVICT_MOVE, UZSWAP_EVICT_AUTO};
   // Less than the area: faults make room for each other.
-  // Half of those who fork share the limit with their children, and nobody tells
-  // them what they share, so they have more room.
+  // Half of those who fork share the limit with their children, and nobody
+  // tells them what they share, so they have more room.
   uzswap_tree* const tree = seed % 4 < 2 ? NewTree() : nullptr;
   OpenUzswap({.method = kMethods[seed % 3],
-              .room = (tree != nullptr ? 14 : kExactMemory ? 5 : 12) * kMiB,
+              .room = (tree != nullptr ? 14
+                       : kExactMemory  ? 5
+                                       : 12) *
+                      kMiB,
               .tree = tree});
   int result = 0;
   {
