@@ -73,7 +73,7 @@ if(NOT UZSWAP_SANITIZE)
     get_filename_component(name ${script} NAME_WE)
     # What the others show does not depend on the build, and the time is short.
     if(UZSWAP_DEBUG AND NOT name MATCHES "^(edge|memory-eater|program-.*-chaos|\
-run-kill9.*|run-set-(many|param).*|run-zpools|stress-ng|tree-(kill|make)|\
+run-kill9.*|run-set-many.*|run-zpools|stress-ng|tree-(kill|make)|\
 worker-thread-locals)$")
       set_property(GLOBAL APPEND PROPERTY UZSWAP_LEFT_OUT ${name})
       continue()
@@ -85,7 +85,7 @@ worker-thread-locals)$")
     # The others measure time, use the whole machine, or look at all processes,
     # and do not share.
     if(NOT name MATCHES "^(program-|out-of-tree)|^run-(bad|compressors|exit|\
-json|over|plugin|refuses|summary|zpools)")
+json|over|plugin|refuses|set-(attacks|real)|summary|zpools)")
       set_tests_properties(${name} PROPERTIES RUN_SERIAL TRUE)
     endif()
   endforeach()
