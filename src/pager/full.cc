@@ -11,6 +11,7 @@ namespace uzswap {
 namespace {
 
 constexpr int64_t kLookEveryNs = 10000000;
+constexpr uint32_t kFullForMs = 200;
 
 // Somebody wants the process to end; its handlers run when it goes on.
 bool AskedToEnd() {
@@ -32,7 +33,12 @@ bool Pager::NoRoom(PageCount pages) {
   const bool exceeds =
       budget.tree().UsedByAll() + pages > tree.limit ||
       (tree.process_limit != 0 && budget.Used() + pages > tree.process_limit);
-  if (exceeds && budget.tree().AwaitsMeasurement()) return false;
+  // Whose memory was full after a measurement does not wait for each of the
+  // next.
+  const auto now_ms = static_cast<uint32_t>(os::MonotonicNs() / 1000000);
+  const uint32_t full_ms = full_ms_.load(std::memory_order_relaxed);
+  const bool known_full = full_ms != 0 && now_ms - full_ms < kFullForMs;
+  if (exceeds && !known_full && budget.tree().AwaitsMeasurement()) return false;
   if (exceeds) {
     __atomic_fetch_add(&tree.times_full, 1, __ATOMIC_RELAXED);
     const uint32_t policy = __atomic_load_n(&tree.on_full, __ATOMIC_RELAXED);
@@ -44,6 +50,7 @@ bool Pager::NoRoom(PageCount pages) {
       Log(line);
       (void)os::Syscall(SYS_kill, os::ProcessId(), SIGKILL);
     }
+    if (!known_full) full_ms_.store(now_ms | 1, std::memory_order_relaxed);
     core_.Count(PagerCounter::limit_exceeded);
     if (!warned_limit_.exchange(true, std::memory_order_relaxed)) {
       Line line;
