@@ -166,7 +166,7 @@ struct Adder {
   CLI::Option* operator()(const char* name, std::string* to, const char* env,
                           const char* help) const {
     const std::string_view text = help;
-    const size_t colon = text.find(':');
+    const size_t colon = text.find(": ");
     return run.add_option(name, *to, std::string(text.substr(colon + 2)))
         ->envname(env)
         ->type_name(std::string(text.substr(0, colon)));
