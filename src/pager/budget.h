@@ -19,6 +19,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/bits.h"
 #include "base/page.h"
 #include "base/status.h"
 #include "pager/tree_budget.h"
@@ -91,6 +92,17 @@ class Budget {
     const int64_t shared = tree_.shared();
     if (!may_drop_shared() || shared <= 0) return;
     tree_.Part(std::min(pages, static_cast<PageCount>(shared)));
+  }
+  // The same of pages that are about to go, `address` on (at most 64): those
+  // that others have, too, are known. The sum of what a family is charged for
+  // stays.
+  PageCount SharedBefore(uint64_t address, uint64_t pages) const {
+    if (!may_drop_shared() || tree_.shared() <= 0) return 0;
+    return CountBits(SharedFrames(address, 64) & pages);
+  }
+  void Drop(PageCount pages, PageCount shared) {
+    Release(pages);
+    if (shared != 0) tree_.Part(std::min(pages, shared));
   }
   // A page that a relative of a fork has, too, takes its frame nowhere when it
   // leaves: it stays while there are others.

@@ -64,11 +64,13 @@ PageCount Dropper::DropClean(BlockIndex block, PageMask pages) {
     if (word.ClaimFrom(PageState::kClean)) claimed |= PageMask{1} << i;
   });
   if (claimed == 0) return 0;
+  const PageCount shared =
+      core_.budget.SharedBefore(AddressOf(FirstSlot(block)), claimed);
   const PageMask dropped = Drop(block, claimed);
   const auto count = CountPages(dropped);
   // Counts first: whoever waits for one of these pages adds to them again.
   core_.blocks.Went(block, dropped);
-  core_.budget.Drop(count);
+  core_.budget.Drop(count, shared);
   core_.budget.NoteStored(count);
   core_.Count(PagerCounter::pages_out, count);
   core_.Count(PagerCounter::pages_out_clean, count);

@@ -99,11 +99,13 @@ PageCount WpEvictor::Finish(BlockIndex block, const Part& part) {
       core_.zswap->Invalidate(slot, 1);
     }
   });
+  const PageCount shared =
+      core_.budget.SharedBefore(AddressOf(FirstSlot(block)), leaving);
   const PageMask dropped = dropper_.Drop(block, leaving);
   const auto count = CountPages(dropped);
   // Counts first: whoever waits for one of these pages adds to them again.
   core_.blocks.Went(block, dropped);
-  core_.budget.Drop(count);
+  core_.budget.Drop(count, shared);
   core_.budget.NoteStored(count);
   core_.Count(PagerCounter::pages_out, count);
   ForEachPage(leaving, [&](unsigned i) {
