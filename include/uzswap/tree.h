@@ -9,9 +9,10 @@
  *
  * Who writes what: a process its own `used`, `disk`, `pressure` and `parted`;
  * grants, whoever holds `lock`; limits, `shared` and `parted_seen`, `uzswap
- * run`. All are read at any time, each by one atomic access. The lock holds the
- * id of the thread that has it, so that it can be taken from the dead; it is
- * never waited for long.
+ * run`, which corrects `used` by what it has measured until its owner says it
+ * again. All are read at any time, each by one atomic access. The lock holds
+ * the id of the thread that has it, so that it can be taken from the dead; it
+ * is never waited for long.
  *
  * Comes from: memory control groups (memory.max, memory.high), with the
  * difference that a page is evicted only by the process that it belongs to.

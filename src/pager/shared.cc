@@ -7,7 +7,6 @@
 // whole blocks.
 #include <algorithm>
 
-#include "base/lockdep.h"
 #include "pager/pager.h"
 
 namespace uzswap {

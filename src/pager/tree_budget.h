@@ -60,9 +60,7 @@ class TreeBudget {
   bool HasRelatives() const;
   // Nothing that a child does is its parent's until it has a place of its own.
   void LeaveToParent() { left_.store(true, std::memory_order_release); }
-  // What all may use, and each (0: as much).
   PageCount limit_of_all() const { return Load(tree_->limit); }
-  PageCount limit_of_each() const { return Load(tree_->process_limit); }
   // No system call that a filter of the program's may kill for: the dead are
   // left to others.
   void StayQuiet() { quiet_ = true; }
