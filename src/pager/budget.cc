@@ -164,6 +164,9 @@ PageCount Budget::MeasureRss() {
 void Budget::Measure() {
   const PageCount rss = MeasureRss();
   if (rss == 0) return;
+  if (zswap_ != nullptr) {
+    metadata_.store(zswap_->metadata_pages(), std::memory_order_relaxed);
+  }
   const PageCount engine = Engine();
   const PageCount known = resident() + staged() + engine;
   unmanaged_.store(rss > known ? rss - known : 0, std::memory_order_relaxed);

@@ -6,6 +6,9 @@
 // resident and staged are counted here, engine is what zswap says, unmanaged is
 // everything else in RssAnon and RssShmem: measured from /proc now and then,
 // minus the first three; shared is what relatives of a fork are charged for.
+// What the engine counts but has not touched yet (contexts of compressors)
+// makes unmanaged less than it is; so metadata that goes is counted on until
+// the next measurement.
 // The limit is this process's part of one that others may have a part in, too
 // (tree_budget.h). Watermarks: a fault may not take the last
 // `min` pages, because evicting needs room in the pool before it frees frames;
@@ -169,7 +172,9 @@ class Budget {
   static constexpr size_t kFiles = 4;
 
   PageCount Engine() const {
-    return zswap_ == nullptr ? 0 : zswap_->memory_pages();
+    if (zswap_ == nullptr) return 0;
+    const PageCount measured = metadata_.load(std::memory_order_relaxed);
+    return zswap_->pool_pages() + std::max(measured, zswap_->metadata_pages());
   }
 
   PageCount MeasureAnonymous();
@@ -180,7 +185,8 @@ class Budget {
   std::atomic<PageCount> resident_{0};
   std::atomic<PageCount> staged_{0};
   std::atomic<PageCount> unmanaged_{0};
-  std::atomic<PageCount> stored_{0};  // pages in zswap, for peak_without
+  std::atomic<PageCount> metadata_{0};  // when unmanaged_ was measured
+  std::atomic<PageCount> stored_{0};    // pages in zswap, for peak_without
   std::atomic<PageCount> shmem_{0};
   std::atomic<PageCount> peak_{0};
   std::atomic<PageCount> peak_without_{0};

@@ -179,6 +179,7 @@ void Pager::CheckInvariants() {
   CHECK(resident == core_.budget.resident());
   CHECK(resident == core_.blocks.resident());
   CHECK(staged == core_.budget.staged());
+  core_.zswap->FlushWork();
   core_.zswap->CheckInvariants();
 }
 

@@ -157,9 +157,11 @@ class Zswap {
   using VisitClass = void (*)(void* argument, const ZpoolClassStats& stats);
   void VisitClasses(VisitClass visit, void* argument);
 
-  // Frames plus metadata, the device's included; cheap: for the budget, called
-  // on every fault.
-  PageCount memory_pages() const;
+  // Frames of the pools, and metadata, the device's included; cheap: for the
+  // budget, called on every fault.
+  PageCount pool_pages() const;
+  PageCount metadata_pages() const;
+  PageCount memory_pages() const { return pool_pages() + metadata_pages(); }
   // What the backing store has of pages written, holes included; 0 without one.
   PageCount device_pages() const;
   // The most that it may have, at most what it was opened with.

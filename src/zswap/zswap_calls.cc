@@ -213,8 +213,10 @@ void Zswap::VisitClasses(VisitClass visit, void* argument) {
   impl_->pools.Drop(index);
 }
 
-PageCount Zswap::memory_pages() const {
-  return impl_->PoolPages() + PageCeil(impl_->MetadataBytes()) / kPageSize;
+PageCount Zswap::pool_pages() const { return impl_->PoolPages(); }
+
+PageCount Zswap::metadata_pages() const {
+  return PageCeil(impl_->MetadataBytes()) / kPageSize;
 }
 
 PageCount Zswap::device_pages() const {
