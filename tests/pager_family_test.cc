@@ -146,6 +146,18 @@ TEST_F(PagerFamily, FramesOfThePoolAreChargedWhenTheyAreWrittenOrLeft) {
   EXPECT_LE(parted, frames * 2);
 }
 
+TEST_F(PagerFamily, WhoDropsWhatOthersHaveIsChargedForItsPart) {
+  OpenAndFill();
+  StartChild([this] { return Wrong(0, kPages, 1) == 0 ? 0 : 1; });
+  uzswap_member& own = tree_->member[0];
+  // As it would be measured: half of each page is the child's.
+  own.parted_seen = own.parted;
+  own.shared = kHalf;
+  EXPECT_GE(uzswap_evict_all(), kPages - 2 * kBlock);
+  EXPECT_LE(uzswap_shared(&own), -static_cast<int64_t>(kHalf - 2 * kBlock));
+  EXPECT_EQ(Wrong(0, kPages, 1), 0u);
+}
+
 TEST_F(PagerFamily, TheLimitIsKeptWhileAllPagesBecomeTwo) {
   OpenAndFill(9 * kMiB);
   StartChild([this] { return Wrong(0, kPages, 1) == 0 ? 0 : 1; });

@@ -15,7 +15,7 @@
 #include "uzswap/tree.h"
 #include "uzswap/uzswap.h"
 
-#define UZSWAP_REPORT_MAGIC 0x34505253575a55ull /* "UZWSRP4" */
+#define UZSWAP_REPORT_MAGIC 0x35505253575a55ull /* "UZWSRP5" */
 #define UZSWAP_REPORT_RECORDS 512
 
 enum uzswap_record_state {

@@ -7,12 +7,12 @@
  * its grant is lowered below what it uses, and it evicts. Nobody waits for
  * that, and nobody is needed for it: any process can be killed at any moment.
  *
- * Who writes what: a process its own `used`, `disk`, `pressure` and `parted`;
- * grants, whoever holds `lock`; limits, `shared` and `parted_seen`, `uzswap
- * run`, which corrects `used` by what it has measured until its owner says it
- * again. All are read at any time, each by one atomic access. The lock holds
- * the id of the thread that has it, so that it can be taken from the dead; it
- * is never waited for long.
+ * Who writes what: a process its own `used`, `disk`, `pressure`, `parted`,
+ * `forks` and `ending`; its children `forks_joined`; grants, whoever holds
+ * `lock`; limits, `shared` and `parted_seen`, `uzswap run`, which corrects
+ * `used` by what it has measured until its owner says it again. All are read at
+ * any time, each by one atomic access. The lock holds the id of the thread that
+ * has it, so that it can be taken from the dead; it is never waited for long.
  *
  * Comes from: memory control groups (memory.max, memory.high), with the
  * difference that a page is evicted only by the process that it belongs to.
@@ -43,6 +43,10 @@ struct uzswap_member {
   uint32_t born_ms;  /* when that was; 0: `shared` has been measured since */
   uint32_t parted;   /* pages that it no longer shares; grows, modulo 2^32 */
   uint32_t parted_seen; /* those that `shared` does not count any more */
+  uint32_t ending;      /* 1: about to end; its place is free when it is dead */
+  uint32_t forks;       /* that it has begun; grows, modulo 2^32 */
+  uint32_t forks_joined; /* children that have a place; grows */
+  uint32_t forked_ms;    /* when the last of them began */
 };
 
 struct uzswap_tree {
@@ -70,6 +74,39 @@ static inline int64_t uzswap_shared(const struct uzswap_member* member) {
   const uint32_t parted = __atomic_load_n(&member->parted, __ATOMIC_RELAXED);
   const uint64_t shared = __atomic_load_n(&member->shared, __ATOMIC_RELAXED);
   return (int64_t)shared - (int32_t)(parted - seen);
+}
+
+static inline int uzswap_are_relatives(const struct uzswap_member* a,
+                                       const struct uzswap_member* b) {
+  const uint32_t a_pid = __atomic_load_n(&a->pid, __ATOMIC_RELAXED);
+  const uint32_t b_pid = __atomic_load_n(&b->pid, __ATOMIC_RELAXED);
+  const uint32_t a_parent = __atomic_load_n(&a->parent, __ATOMIC_RELAXED);
+  const uint32_t b_parent = __atomic_load_n(&b->parent, __ATOMIC_RELAXED);
+  return b_parent == a_pid ||
+         (a_parent != 0 && (b_parent == a_parent || b_pid == a_parent));
+}
+
+/* `gone` has no memory any more. What it was charged for and relatives have as
+ * well is theirs alone, until they are measured. To be called with the lock,
+ * and before its `used` is forgotten. */
+static inline void uzswap_pass_on(struct uzswap_tree* tree,
+                                  const struct uzswap_member* gone) {
+  uint64_t left = __atomic_load_n(&gone->used, __ATOMIC_RELAXED);
+  const uint32_t end = __atomic_load_n(&tree->members, __ATOMIC_ACQUIRE);
+  for (uint32_t i = 0; i < end && i < UZSWAP_TREE_MEMBERS && left > 0; ++i) {
+    struct uzswap_member* other = &tree->member[i];
+    if (other == gone || __atomic_load_n(&other->pid, __ATOMIC_ACQUIRE) == 0 ||
+        !uzswap_are_relatives(gone, other)) {
+      continue;
+    }
+    const uint64_t shared = __atomic_load_n(&other->shared, __ATOMIC_RELAXED);
+    const uint64_t part = shared < left ? shared : left;
+    left -= part;
+    __atomic_store_n(&other->shared, shared - part, __ATOMIC_RELAXED);
+    /* It need not give way for that. */
+    __atomic_fetch_add(&other->granted, part, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&other->used, part, __ATOMIC_RELAXED);
+  }
 }
 
 #endif /* UZSWAP_TREE_H_ */

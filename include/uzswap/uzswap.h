@@ -255,9 +255,11 @@ UZSWAP_API struct uzswap_tree* uzswap_get_tree(void);
  * Cheap; takes no lock. */
 UZSWAP_API uint64_t uzswap_memory_granted(void);
 /* Gives up this process's part of a shared limit, before it becomes another
- * program or ends, and takes it again, when that has failed. */
+ * program, and takes it again, when that has failed. */
 UZSWAP_API void uzswap_leave_tree(void);
 UZSWAP_API void uzswap_join_tree(void);
+/* The process is about to end: others get what it has when it is dead. */
+UZSWAP_API void uzswap_end_in_tree(void);
 /* To be called by each thread that ends before its process does: a thread of
  * uzswap's own must not keep a process alive. */
 UZSWAP_API void uzswap_thread_ends(void);

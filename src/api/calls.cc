@@ -221,6 +221,11 @@ void uzswap_leave_tree(void) {
   if (Instance* i = GetInstance(); i != nullptr) i->pager.LeaveTree();
 }
 
+void uzswap_end_in_tree(void) {
+  uzswap::SignalsBlocked blocked;
+  if (Instance* i = GetInstance(); i != nullptr) i->pager.EndInTree();
+}
+
 void uzswap_join_tree(void) {
   uzswap::SignalsBlocked blocked;
   if (Instance* i = GetInstance(); i != nullptr) i->pager.JoinTree();

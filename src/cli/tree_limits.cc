@@ -3,6 +3,7 @@
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "cli/size.h"
@@ -30,8 +32,13 @@ constexpr milliseconds kTogether{50};
 constexpr milliseconds kActive{10};
 constexpr milliseconds kActiveFamily{5};
 constexpr milliseconds kQuietAfter{1000};
-// Measuring what is shared may take this part of the time, and no more.
+// For a child that has been forked to take its place: it may be dead.
+constexpr milliseconds kBirth{100};
+// Measuring what is shared may take this part of one CPU, and no more; this one
+// while memory is short. How long it had to wait for a CPU does not count:
+// others would write on meanwhile.
 constexpr int kMeasureShare = 20;
+constexpr int kMeasureShareShort = 4;
 
 template <typename T>
 T Load(const T& field) {
@@ -42,11 +49,11 @@ void Store(T& field, T value) {
   __atomic_store_n(&field, value, __ATOMIC_RELAXED);
 }
 
-// Of a member, before it is measured.
-struct Seen {
-  uint32_t parent = 0;
-  uint32_t parted = 0;
-};
+std::chrono::nanoseconds CpuTime() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return std::chrono::seconds{t.tv_sec} + std::chrono::nanoseconds{t.tv_nsec};
+}
 
 uint64_t* FieldOf(uzswap_tree* tree, const std::string& name) {
   if (name == "memory") return &tree->limit;
@@ -63,6 +70,11 @@ std::string SizeText(uint64_t pages) {
     kib /= 1024;
   }
   return {};
+}
+
+uint64_t Sum(uint64_t pages, int64_t more) {
+  return static_cast<uint64_t>(
+      std::max<int64_t>(static_cast<int64_t>(pages) + more, 0));
 }
 
 // Held for the moment of one change. A process that holds it does so for
@@ -137,14 +149,17 @@ std::optional<Charge> ReadCharge(pid_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/smaps_rollup");
   std::string word;
   uint64_t anonymous = 0;
+  uint64_t shmem = 0;
   std::optional<uint64_t> proportional;
   while (file >> word) {
     uint64_t kib = 0;
     if (word == "Anonymous:" && file >> kib) anonymous = kib;
     if (word == "Pss_Anon:" && file >> kib) proportional = kib;
+    if (word == "Pss_Shmem:" && file >> kib) shmem = kib;
   }
   if (!proportional) return {};
-  return Charge{anonymous * 1024 / kPage, *proportional * 1024 / kPage};
+  return Charge{anonymous * 1024 / kPage, *proportional * 1024 / kPage,
+                shmem * 1024 / kPage};
 }
 
 TreeLimits::TreeLimits(uzswap_tree* tree, std::function<bool(pid_t)> is_alive,
@@ -212,14 +227,17 @@ uint64_t TreeLimits::peak_bytes() const {
 
 uint64_t TreeLimits::times_full() const { return Load(tree_->times_full); }
 
-void TreeLimits::DropDead() {
-  ForEach([this](uzswap_member& member) {
+void TreeLimits::DropDead(bool all) {
+  ForEach([&](uzswap_member& member) {
+    if (!all && Load(member.ending) == 0) return;
     const uint32_t pid = Load(member.pid);
     if (!is_alive_(static_cast<pid_t>(pid))) Drop(member, pid);
   });
 }
 
 void TreeLimits::Drop(uzswap_member& member, uint32_t pid) {
+  const TreeLock lock(tree_);
+  uzswap_pass_on(tree_, &member);
   Store(member.used, uint64_t{0});
   Store(member.granted, uint64_t{0});
   // Somebody else may be doing the same.
@@ -227,53 +245,94 @@ void TreeLimits::Drop(uzswap_member& member, uint32_t pid) {
                                     __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
 
-// Only families are looked at: forked processes and those who forked them. What
-// one is charged for less another is charged for more, so grants move along:
-// else the first would think that it has room.
-bool TreeLimits::ChargeShared() {
-  std::map<uint32_t, bool> family;
+// A child without a place has its part of what is shared, for which nobody
+// would be charged.
+bool TreeLimits::AwaitsBirth(Clock::time_point now) const {
+  const auto now_ms = static_cast<uint32_t>(
+      std::chrono::duration_cast<milliseconds>(now.time_since_epoch()).count());
+  bool any = false;
+  ForEach([&](const uzswap_member& member) {
+    const uint32_t age_ms = now_ms - Load(member.forked_ms);
+    any |= Load(member.forks) != Load(member.forks_joined) &&
+           age_ms < kBirth.count();
+  });
+  return any && now - measured_ < kBirth;
+}
+
+// Only families are looked at: forked processes and those who forked them.
+TreeLimits::Measured TreeLimits::ChargeShared() {
+  std::set<uint32_t> family;
   // What one parts from while the others are measured stays counted.
-  std::map<uint32_t, Seen> seen;
+  std::map<uint32_t, Seen> all_seen;
   ForEach([&](const uzswap_member& member) {
     const uint32_t parent = Load(member.parent);
-    seen[Load(member.pid)] = {parent, Load(member.parted)};
-    if (parent == 0) return;
-    family[parent] = true;
-    family[Load(member.pid)] = true;
+    const uint32_t pid = Load(member.pid);
+    all_seen[pid] = {parent, Load(member.parted), Load(member.used)};
+    if (parent != 0) family.insert({parent, pid});
   });
+  Measured measured{.family = !family.empty()};
   ForEach([&](uzswap_member& member) {
     const uint32_t pid = Load(member.pid);
     // One that came while the others were measured is measured next time.
     const bool shares = Load(member.shared) != 0 ||
                         Load(member.parted) != Load(member.parted_seen);
-    if (!family.contains(pid) && (!shares || Load(member.parent) != 0)) return;
-    const auto charge = family.contains(pid)
-                            ? read_charge_(static_cast<pid_t>(pid))
-                            : std::nullopt;
+    const bool related = family.contains(pid);
+    if (!related && (!shares || Load(member.parent) != 0)) {
+      measured.pages += Load(member.used);
+      return;
+    }
+    const auto charge =
+        related ? read_charge_(static_cast<pid_t>(pid)) : std::nullopt;
     // What it shared is its relatives' own already; nobody is charged twice.
     if (!charge && !is_alive_(static_cast<pid_t>(pid))) {
       Drop(member, pid);
       return;
     }
-    const bool known = charge && charge->pages > charge->proportional;
-    const uint64_t after = known ? charge->pages - charge->proportional : 0;
-    const TreeLock lock(tree_);
-    // Next time, if not now; nor if another program has the place since then.
-    if (!lock.held() || Load(member.pid) != pid) return;
-    if (Load(member.parent) != seen[pid].parent) return;
-    if (static_cast<int32_t>(Load(member.parted) - seen[pid].parted) < 0)
-      return;
-    const int64_t before = uzswap_shared(&member);
-    Store(member.shared, after);
-    Store(member.parted_seen, seen[pid].parted);
-    Store(member.born_ms, uint32_t{0});
-    const int64_t more = before - uzswap_shared(&member);
-    for (uint64_t* pages : {&member.granted, &member.used}) {
-      const int64_t sum = static_cast<int64_t>(Load(*pages)) + more;
-      Store(*pages, static_cast<uint64_t>(std::max<int64_t>(sum, 0)));
-    }
+    ChargeMember(member, pid, all_seen[pid], charge);
+    measured.pages +=
+        charge ? charge->proportional + charge->shmem : Load(member.used);
   });
-  return !family.empty();
+  return measured;
+}
+
+// What one is charged for less another is charged for more, so grants move
+// along: else the first would think that it has room.
+void TreeLimits::ChargeMember(uzswap_member& member, uint32_t pid,
+                              const Seen& seen,
+                              const std::optional<Charge>& charge) {
+  const bool known = charge && charge->pages > charge->proportional;
+  const TreeLock lock(tree_);
+  // Next time, if not now; nor if another program has the place since then.
+  if (!lock.held() || Load(member.pid) != pid) return;
+  if (Load(member.parent) != seen.parent) return;
+  if (static_cast<int32_t>(Load(member.parted) - seen.parted) < 0) return;
+  uint64_t used = Load(member.used);
+  const int64_t before = uzswap_shared(&member);
+  Store(member.shared, known ? charge->pages - charge->proportional : 0);
+  Store(member.parted_seen, seen.parted);
+  Store(member.born_ms, uint32_t{0});
+  const int64_t shared = uzswap_shared(&member);
+  if (Load(member.ending) == 0) {
+    Store(member.granted, Sum(Load(member.granted), before - shared));
+  }
+  uint64_t corrected = Sum(used, before - shared);
+  // Who sleeps does not say that what it has is charged to it now.
+  if (charge && used == seen.used) {
+    corrected = std::max(corrected, Sum(charge->pages, -shared));
+  }
+  // Its owner may have said it at this moment, and knows already.
+  (void)__atomic_compare_exchange_n(&member.used, &used, corrected, false,
+                                    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+// Processes are measured one after the other, and what one gives up meanwhile
+// another may have taken: too much is looked at twice before it is told.
+void TreeLimits::NotePeak(uint64_t pages) {
+  if (pages <= Load(tree_->peak)) return;
+  if (pages > Load(tree_->limit)) {
+    pages = std::min(pages, ChargeShared().pages);
+  }
+  if (pages > Load(tree_->peak)) Store(tree_->peak, pages);
 }
 
 uint64_t TreeLimits::Digest() const {
@@ -292,27 +351,33 @@ uint64_t TreeLimits::Digest() const {
 void TreeLimits::Step() {
   const Clock::time_point begin = Clock::now();
   if (begin < next_) return;
+  const std::chrono::nanoseconds cpu_before = CpuTime();
   const bool alone = __atomic_load_n(&tree_->members, __ATOMIC_ACQUIRE) < 2;
   const milliseconds quiet_period = alone ? kAlone : kTogether;
-  if (begin >= dead_next_) {
-    DropDead();
-    dead_next_ = begin + quiet_period;
+  const bool all = begin >= dead_next_;
+  DropDead(all);
+  if (all) dead_next_ = begin + quiet_period;
+  Measured measured{.family = true};
+  if (!AwaitsBirth(begin)) {
+    measured = ChargeShared();
+    measured_ = begin;
   }
-  const bool family = ChargeShared();
-  const uint64_t used = used_bytes() / kPage;
-  if (used > Load(tree_->peak)) Store(tree_->peak, used);
+  NotePeak(measured.pages);
+  uint64_t granted = 0;
+  ForEach([&](const uzswap_member& m) { granted += Load(m.granted); });
+  const uint64_t limit = Load(tree_->limit);
   const Clock::time_point end = Clock::now();
   if (const uint64_t digest = Digest(); digest != digest_) {
     digest_ = digest;
     changed_ = end;
-    uint64_t granted = 0;
-    ForEach([&](const uzswap_member& m) { granted += Load(m.granted); });
-    if (family && granted > Load(tree_->limit)) WakeAll();
+    if (measured.family && granted > limit) WakeAll();
   }
-  milliseconds period = family ? kActiveFamily : kActive;
+  milliseconds period = measured.family ? kActiveFamily : kActive;
   if (end - changed_ > kQuietAfter) period = quiet_period;
+  const int share =
+      granted > limit - limit / 4 ? kMeasureShareShort : kMeasureShare;
   next_ =
-      end + std::max<Clock::duration>(period, (end - begin) * kMeasureShare);
+      end + std::max<Clock::duration>(period, (CpuTime() - cpu_before) * share);
 }
 
 int TreeLimits::timeout_ms() const {

@@ -32,11 +32,13 @@ Check ParseLimit(const std::string& name, const std::string& value,
                  uint64_t* parsed);
 
 // Anonymous memory of a process, and the part of it that it would be charged
-// for if each shared page were split among those who have it; from smaps_rollup
-// (Pss_Anon). Nothing if that cannot be read.
+// for if each shared page were split among those who have it; and that part of
+// shared memory. From smaps_rollup (Pss_Anon, Pss_Shmem). Nothing if that
+// cannot be read.
 struct Charge {
   uint64_t pages = 0;
   uint64_t proportional = 0;
+  uint64_t shmem = 0;
 };
 std::optional<Charge> ReadCharge(pid_t pid);
 
@@ -67,10 +69,25 @@ class TreeLimits {
   using Clock = std::chrono::steady_clock;
 
   void WakeAll();
-  void DropDead();
+  void DropDead(bool all);
   void Drop(uzswap_member& member, uint32_t pid);
-  // Returns whether there is a family.
-  bool ChargeShared();
+  void NotePeak(uint64_t pages);
+  bool AwaitsBirth(Clock::time_point now) const;
+  // Measures families; returns what all processes use, as far as that is known
+  // now, and whether there is a family.
+  struct Measured {
+    uint64_t pages = 0;
+    bool family = false;
+  };
+  Measured ChargeShared();
+  // Of a member, before it is measured.
+  struct Seen {
+    uint32_t parent = 0;
+    uint32_t parted = 0;
+    uint64_t used = 0;
+  };
+  void ChargeMember(uzswap_member& member, uint32_t pid, const Seen& seen,
+                    const std::optional<Charge>& charge);
   // Of all that changes when memory changes hands.
   uint64_t Digest() const;
   template <typename F>
@@ -79,7 +96,7 @@ class TreeLimits {
   uzswap_tree* const tree_;
   const std::function<bool(pid_t)> is_alive_;
   const ReadChargeOf read_charge_;
-  Clock::time_point next_, dead_next_, changed_;
+  Clock::time_point next_, dead_next_, changed_, measured_;
   uint64_t digest_ = 0;
 };
 

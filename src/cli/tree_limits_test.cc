@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <set>
@@ -14,6 +15,7 @@ namespace {
 
 class TreeLimitsTest : public ::testing::Test {
  protected:
+  TreeLimitsTest() { tree->limit = 1 << 20; }
   uzswap_member& Member(uint32_t pid, uint32_t parent, uint64_t used) {
     uzswap_member& member = tree->member[tree->members++];
     member.pid = pid;
@@ -204,6 +206,71 @@ TEST_F(TreeLimitsTest, ARelativeThatDiedIsNotChargedOnceMore) {
   EXPECT_EQ(child.pid, 0u);
   EXPECT_EQ(parent.granted + child.granted, 1000u);
   EXPECT_EQ(parent.wake, before);
+}
+
+TEST_F(TreeLimitsTest, WhoEndsHasItsMemoryUntilItIsDead) {
+  Member(10, 0, 1000);
+  uzswap_member& ending = Member(11, 0, 500);
+  ending.ending = 1;
+  ending.granted = 0;
+  TreeLimits limits = Limits();
+  limits.Step();
+  EXPECT_EQ(limits.used_bytes(), 1500u * 4096);
+  dead = {11};
+  StepWhenDue(limits);  // not only when all are looked at
+  EXPECT_EQ(limits.used_bytes(), 1000u * 4096);
+}
+
+TEST_F(TreeLimitsTest, AFamilyIsNotMeasuredWhileAChildHasNoPlace) {
+  uzswap_member& parent = Member(10, 0, 1000);
+  Member(11, 10, 1000);
+  charges[10] = charges[11] = {1000, 500};
+  TreeLimits limits = Limits();
+  limits.Step();
+  const auto since_boot = std::chrono::steady_clock::now().time_since_epoch();
+  parent.forked_ms = static_cast<uint32_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(since_boot)
+          .count());
+  parent.forks = 1;
+  charges[10] = charges[11] = {1000, 333};  // with one more
+  StepWhenDue(limits);
+  StepWhenDue(limits);
+  EXPECT_EQ(parent.shared, 500u);
+  parent.forks_joined = 1;
+  StepWhenDue(limits);
+  EXPECT_EQ(parent.shared, 667u);
+  parent.forks = 2;  // a child that died at once
+  charges[10] = charges[11] = {1000, 500};
+  usleep(120'000);
+  StepWhenDue(limits);
+  EXPECT_EQ(parent.shared, 500u);
+}
+
+TEST_F(TreeLimitsTest, WhoSleepsIsChargedForAllThatItHas) {
+  uzswap_member& parent = Member(10, 0, 1000);
+  Member(11, 10, 1000);
+  parent.used = 3;  // said when more was shared
+  charges[10] = charges[11] = {1000, 600};
+  TreeLimits limits = Limits();
+  limits.Step();
+  EXPECT_EQ(parent.used, 600u);
+}
+
+TEST_F(TreeLimitsTest, APeakAboveTheLimitIsLookedAtTwice) {
+  uzswap_member& parent = Member(10, 0, 500);
+  uzswap_member& child = Member(11, 10, 500);
+  tree->limit = 1000;
+  int looks = 0;
+  TreeLimits limits(
+      tree.get(), [](pid_t) { return true; },
+      [&](pid_t) -> std::optional<Charge> {
+        // The child has taken at the second look what the parent had at first.
+        return Charge{700, looks++ % 4 < 2 ? 700u : 450u};
+      });
+  limits.Step();
+  EXPECT_EQ(tree->peak, 900u);
+  EXPECT_EQ(parent.shared, 250u);
+  EXPECT_EQ(child.shared, 250u);
 }
 
 TEST_F(TreeLimitsTest, WhatCannotBeMeasuredIsChargedInFull) {

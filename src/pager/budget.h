@@ -98,9 +98,10 @@ class Budget {
   }
   // The same of pages that are about to go, `address` on (at most 64): those
   // that others have, too, are known. The sum of what a family is charged for
-  // stays.
+  // stays, so this process goes on being charged for its part of them, even if
+  // it has none any more, until all are measured again.
   PageCount SharedBefore(uint64_t address, uint64_t pages) const {
-    if (!may_drop_shared() || tree_.shared() <= 0) return 0;
+    if (!may_drop_shared() || !tree_.HasRelatives()) return 0;
     return CountBits(SharedFrames(address, 64) & pages);
   }
   void Drop(PageCount pages, PageCount shared) {

@@ -67,6 +67,7 @@ void Pager::PrepareFork() {
     family_.Watch(NowMs());
   }
   forked_ = true;
+  core_.budget.tree().BeginFork();
   core_.zswap->PrepareFork();
 }
 

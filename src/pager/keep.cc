@@ -116,6 +116,11 @@ void Pager::LeaveTree() {
   core_.budget.tree().Leave();
 }
 
+void Pager::EndInTree() {
+  keeper_.Stop();
+  core_.budget.tree().End();
+}
+
 void Pager::JoinTree() { core_.budget.tree().Join(core_.budget.Used()); }
 
 void Pager::StopKeeper(bool for_ever) {

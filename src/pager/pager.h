@@ -90,6 +90,7 @@ class Pager {
   // The place in the tree is given up (exec, exit), and taken again (the exec
   // has failed). In between the process goes on with very little.
   void LeaveTree();
+  void EndInTree();
   void JoinTree();
   // Before calls that a process with more than the program's threads may not
   // make: afterwards there is no keeper until AllowKeeper; `for_ever`: never

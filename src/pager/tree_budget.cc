@@ -21,7 +21,7 @@ constexpr PageCount kMaxReserve = 4096;
 constexpr unsigned kLockTries = 200;
 // Cycles after a question in vain before the next.
 constexpr uint64_t kPatience = 400000;
-constexpr uint32_t kDeadEveryMs = 100;
+constexpr uint32_t kDeadEveryMs = 20;
 // For `uzswap run` to measure a family; without it life goes on.
 constexpr uint32_t kMeasureMs = 500;
 // Pressure halves in this time.
@@ -148,10 +148,11 @@ uzswap_member* TreeBudget::TakePlace() {
                             &member.pressure, &member.shared}) {
       Store(*field, 0);
     }
-    __atomic_store_n(&member.parted_seen, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&member.parted, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&member.parent, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&member.born_ms, 0, __ATOMIC_RELAXED);
+    for (uint32_t* field :
+         {&member.parted_seen, &member.parted, &member.parent, &member.born_ms,
+          &member.ending, &member.forks, &member.forks_joined}) {
+      __atomic_store_n(field, 0, __ATOMIC_RELAXED);
+    }
     measurement_.store(0, std::memory_order_relaxed);
     joined_as_ = self;
     uint32_t end = Word(tree_->members);
@@ -196,32 +197,36 @@ void TreeBudget::JoinAsChild(PageCount inherited) {
   (void)Ask(0, kLeast);
   __atomic_store_n(&member_->born_ms, NowMs() | 1, __ATOMIC_RELAXED);
   if (Load(member_->granted) < kLeast) Store(member_->granted, kLeast);
+  ForEachOther([&](uzswap_member& other) {
+    if (Word(other.pid) != parent) return;
+    __atomic_fetch_add(&other.forks_joined, 1, __ATOMIC_RELEASE);
+  });
 }
 
-// Those who were charged for less because they shared with us are on their own
-// until they are measured again.
+void TreeBudget::BeginFork() {
+  if (!IsIn()) return;
+  __atomic_store_n(&member_->forked_ms, NowMs(), __ATOMIC_RELAXED);
+  __atomic_fetch_add(&member_->forks, 1, __ATOMIC_RELEASE);
+}
+
 void TreeBudget::Leave() {
   if (!IsIn()) return;
   // The place stays ours to look at: another thread may be about to.
   uzswap_member& member = *member_;
   left_.store(true, std::memory_order_release);
-  if (member.parent != 0) {
-    const uint32_t parent = member.parent;
-    const bool locked = TryLock();
-    PageCount left = Load(member.used);  // what it was charged for
-    ForEachOther([&](uzswap_member& other) {
-      if (Word(other.pid) != parent && other.parent != parent) return;
-      const PageCount shared = Load(other.shared);
-      const PageCount back = std::min(shared, left);
-      left -= back;
-      Store(other.shared, shared - back);
-      Store(other.granted, Load(other.granted) + back);
-    });
-    if (locked) Unlock();
-  }
+  const bool locked = TryLock();
+  uzswap_pass_on(tree_, &member);
+  if (locked) Unlock();
   Store(member.used, 0);
   Store(member.granted, 0);
   __atomic_store_n(&member.pid, 0, __ATOMIC_RELEASE);
+}
+
+void TreeBudget::End() {
+  if (!IsIn()) return;
+  left_.store(true, std::memory_order_release);
+  Store(member_->granted, 0);
+  __atomic_store_n(&member_->ending, 1, __ATOMIC_RELEASE);
 }
 
 TreeBudget::Survey TreeBudget::Count() const {
@@ -250,11 +255,13 @@ void TreeBudget::NotePeak(const Survey& survey) {
 // Of other processes' places; a place that is taken anew meanwhile is reset by
 // who takes it.
 void TreeBudget::DropDead(uint32_t now_ms) {
-  if (quiet_ || now_ms - tree_->looked_ms < kDeadEveryMs) return;
-  tree_->looked_ms = now_ms;
-  ForEachOther([](uzswap_member& member) {
+  if (quiet_) return;
+  const bool all = now_ms - tree_->looked_ms >= kDeadEveryMs;
+  if (all) tree_->looked_ms = now_ms;
+  ForEachOther([&](uzswap_member& member) {
     const uint32_t pid = Word(member.pid);
-    if (!IsDead(pid)) return;
+    if ((!all && Word(member.ending) == 0) || !IsDead(pid)) return;
+    uzswap_pass_on(tree_, &member);
     Store(member.used, 0);
     Store(member.granted, 0);
     uint32_t expected = pid;
@@ -387,13 +394,9 @@ void TreeBudget::Look(PageCount used) {
 
 bool TreeBudget::HasRelatives() const {
   if (!IsIn()) return false;
-  const uint32_t self = Word(member_->pid);
-  const uint32_t parent = Word(member_->parent);
   bool any = false;
   ForEachOther([&](const uzswap_member& other) {
-    const uint32_t theirs = Word(other.parent);
-    any |= theirs == self ||
-           (parent != 0 && (theirs == parent || Word(other.pid) == parent));
+    any |= uzswap_are_relatives(member_, &other) != 0;
   });
   return any;
 }

@@ -36,8 +36,13 @@ class TreeBudget {
   // Takes a place and what there is for it. Without a place (the table is full)
   // a small part of the limit may be used.
   void Join(PageCount used);
-  // Gives everything back; also what relatives were not charged for.
+  // Gives everything back, since this process becomes another program; also
+  // what relatives were not charged for.
   void Leave();
+  // This process ends: nobody gets what it has before it is dead.
+  void End();
+  // Until the child has its place nobody knows who shares what.
+  void BeginFork();
   // In a forked child, which uses `inherited` pages, all of them its parent's
   // as well: a place of its own.
   void JoinAsChild(PageCount inherited);

@@ -176,6 +176,66 @@ TEST_F(TreeBudgetTest, TheDeadLeaveWhatTheyHad) {
   EXPECT_GE(budget.limit(), kLimit / 2);
 }
 
+TEST_F(TreeBudgetTest, WhatWhoEndsHasIsFreeAtTheMomentOfItsDeath) {
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    budget.Join(100);
+    budget.Publish(kLimit / 2);
+    budget.End();
+    (void)!write(ready[1], "x", 1);
+    for (;;) pause();
+  }
+  children.push_back(pid);
+  char byte;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  close(ready[0]);
+  close(ready[1]);
+  budget.Join(100);
+  for (int i = 0; i < 100; ++i) {
+    (void)budget.Ask(budget.limit(), 1024);
+    usleep(300);
+  }
+  EXPECT_LE(budget.limit(), kLimit / 2) << "it still has its memory";
+  tree->looked_ms = UINT32_MAX / 2;  // nobody looks for the dead now
+  Kill(tree->member[0]);
+  (void)budget.Ask(100, kLimit);
+  EXPECT_EQ(budget.limit(), kLimit);
+}
+
+TEST_F(TreeBudgetTest, WhatOnlyTheDeadWereChargedForIsTheirRelativesOwn) {
+  budget.Join(2000);
+  uzswap_member& own = tree->member[0];
+  uzswap_member& child = Other(1000, 500);
+  child.parent = own.pid;
+  own.shared = 600;
+  own.granted = 5000;
+  Kill(child);
+  usleep(30'000);
+  budget.Look(1400);
+  EXPECT_EQ(child.pid, 0u);
+  EXPECT_EQ(own.shared, 100u);
+  EXPECT_EQ(own.used, 1900u);
+  EXPECT_EQ(own.granted, 5500u);
+}
+
+TEST_F(TreeBudgetTest, AForkIsUnderWayUntilTheChildHasItsPlace) {
+  budget.Join(100);
+  budget.BeginFork();
+  EXPECT_NE(tree->member[0].forks, tree->member[0].forks_joined);
+  const pid_t child = fork();
+  if (child == 0) {
+    budget.JoinAsChild(100);
+    budget.End();
+    _exit(tree->member[1].forks == tree->member[1].forks_joined ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(tree->member[0].forks, tree->member[0].forks_joined);
+}
+
 TEST_F(TreeBudgetTest, ALockOfTheDeadIsTakenFromThem) {
   uzswap_member& other = Other(kLimit / 2, kLimit / 2);
   tree->lock = other.pid;

@@ -280,7 +280,7 @@ bool ProcessCall(SyscallFrame& frame, int64_t* result) {
     case SYS_exit_group:
       if (OwnsReport()) {
         PublishReport(UZSWAP_RECORD_ENDED);
-        uzswap_leave_tree();
+        uzswap_end_in_tree();
       }
       os::Exit(static_cast<int>(frame.rdi));
     default:
