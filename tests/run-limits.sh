@@ -70,7 +70,7 @@ HOME=$work "${as_user[@]}" "$uzswap" run --memory 24M --backing none \
   --on-full wait -- "$hog" 48 0.5 random \
   >"$work/out" 2>"$work/err" &
 pid=$!
-wait_until 10 grep -qs 'the program waits' "$work/err"
+wait_until 10 grep -qs 'waits, as --on-full' "$work/err"
 sleep 0.5
 kill -0 $pid || fail "--on-full wait: ended"
 [ ! -s "$work/out" ] || fail "it did not wait: $(cat "$work/out")"
@@ -83,7 +83,7 @@ HOME=$work "${as_user[@]}" "$uzswap" run --memory 24M --backing none \
   --on-full wait -- "$hog" 48 0.5 random \
   >"$work/out" 2>"$work/err" &
 pid=$!
-wait_until 10 grep -qs 'the program waits' "$work/err"
+wait_until 10 grep -qs 'waits, as --on-full' "$work/err"
 kill $pid
 code=0
 wait $pid || code=$?

@@ -16,7 +16,8 @@
 #include "uzswap/uzswap.h"
 
 #define UZSWAP_REPORT_MAGIC 0x35505253575a55ull /* "UZWSRP5" */
-#define UZSWAP_REPORT_RECORDS 512
+/* What is never touched takes no memory. */
+#define UZSWAP_REPORT_RECORDS 8192
 
 enum uzswap_record_state {
   UZSWAP_RECORD_FREE = 0,

@@ -150,7 +150,9 @@ void AddWarnings(const RunResult& run, const uzswap_stats& totals,
   };
   if (totals.limit_exceeded > 0) {
     warn("the limit had to be exceeded " + FormatCount(totals.limit_exceeded) +
-         " times; give more --memory or --backing");
+         (totals.limit_exceeded == 1 ? " time" : " times") +
+         "; give more --memory" +
+         (run.options.backing.empty() ? " or --backing" : ""));
   }
   for (const uzswap_record& record : run.records) {
     // Not only the largest: a smaller one may have been harder to keep small.

@@ -23,6 +23,8 @@ bool AskedToEnd() {
           (kBit(SIGTERM) | kBit(SIGINT) | kBit(SIGHUP) | kBit(SIGQUIT))) != 0;
 }
 
+uint64_t MiB(PageCount pages) { return pages * kPageSize >> 20; }
+
 }  // namespace
 
 // True: the pages may be taken all the same.
@@ -30,9 +32,11 @@ bool Pager::NoRoom(PageCount pages) {
   Budget& budget = core_.budget;
   uzswap_tree& tree = budget.tree().tree();
   // Others have yet to give way, and there is room until then.
+  const bool exceeds_own =
+      tree.process_limit != 0 && budget.Used() + pages > tree.process_limit;
   const bool exceeds =
-      budget.tree().UsedByAll() + pages > tree.limit ||
-      (tree.process_limit != 0 && budget.Used() + pages > tree.process_limit);
+      exceeds_own || budget.tree().UsedByAll() + pages > tree.limit;
+  const PageCount limit = exceeds_own ? tree.process_limit : tree.limit;
   // Whose memory was full after a measurement does not wait for each of the
   // next.
   const auto now_ms = static_cast<uint32_t>(os::MonotonicNs() / 1000000);
@@ -45,8 +49,8 @@ bool Pager::NoRoom(PageCount pages) {
     if (policy == UZSWAP_ON_FULL_WAIT && !AskedToEnd()) return false;
     if (policy == UZSWAP_ON_FULL_KILL) {
       Line line;
-      line << "memory and backing store are full: this process is killed, as "
-              "--on-full kill says";
+      line << "no room can be made in " << MiB(limit) << " MiB: this process, "
+           << os::ProcessId() << ", is killed, as --on-full kill says";
       Log(line);
       (void)os::Syscall(SYS_kill, os::ProcessId(), SIGKILL);
     }
@@ -54,9 +58,13 @@ bool Pager::NoRoom(PageCount pages) {
     core_.Count(PagerCounter::limit_exceeded);
     if (!warned_limit_.exchange(true, std::memory_order_relaxed)) {
       Line line;
-      line << "the limit of " << tree.limit * kPageSize
-           << " bytes has to be exceeded: pinned and incompressible pages "
-              "leave no room; give more memory or a backing store";
+      line << "the limit of " << MiB(limit)
+           << " MiB has to be exceeded by process " << os::ProcessId() << ": "
+           << (budget.tree().HasRelatives()
+                   ? "what is left is pinned, or forked processes have it in "
+                     "common"
+                   : "what is left is pinned, or does not compress")
+           << "; give more memory or, if there is none, a backing store";
       Log(line);
     }
   }
@@ -73,10 +81,10 @@ void Pager::WaitForRoom() {
       !core_.budget.tree().AwaitsMeasurement() &&
       !waiting_told_.exchange(true, std::memory_order_relaxed)) {
     Line line;
-    line
-        << "memory and backing store are full: the program waits, as --on-full "
-           "wait says, until there is room (uzswap set "
-        << os::ProcessId() << " memory=SIZE gives it more)";
+    line << "no room can be made in " << MiB(core_.budget.tree().most())
+         << " MiB: process " << os::ProcessId()
+         << " waits, as --on-full wait says, until there is some (uzswap set "
+         << os::ProcessId() << " memory=SIZE gives it more)";
     Log(line);
   }
   static constinit const uint32_t nobody = 0;

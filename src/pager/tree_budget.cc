@@ -98,8 +98,16 @@ bool TreeBudget::Unmeasured() const {
 bool TreeBudget::AwaitsMeasurement() {
   if (Unmeasured()) return true;
   if (!IsIn()) return false;
-  const uint32_t seen = Word(member_->parted_seen);
-  if (Word(member_->parted) == seen) return false;
+  uint32_t seen = 0;  // another one after each measurement
+  bool awaits = false;
+  for (unsigned i = 0; i < end(); ++i) {
+    const uzswap_member& member = tree_->member[i];
+    if (Word(member.pid) == 0) continue;
+    const uint32_t parted_seen = Word(member.parted_seen);
+    seen += parted_seen;
+    awaits |= Word(member.parted) != parted_seen;
+  }
+  if (!awaits) return false;
   const uint32_t now_ms = NowMs();
   uint64_t known = measurement_.load(std::memory_order_relaxed);
   if (known >> 32 != seen || known == 0) {

@@ -80,8 +80,8 @@ class TreeBudget {
   // A child of which it is not known yet what it has of its parent's; it gets
   // nothing until then, for half a second at most.
   bool Unmeasured() const;
-  // What it is charged for is more than it has, until it is measured again,
-  // which takes no longer than that either.
+  // What it or another is charged for is more than it has, until that is
+  // measured again, which takes no longer than that either.
   bool AwaitsMeasurement();
   // The futex of this process's place; nullptr: it has none.
   uint32_t* wake() const { return IsIn() ? &member_->wake : nullptr; }

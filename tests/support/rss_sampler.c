@@ -106,7 +106,7 @@ static long ShareOf(pid_t pid) {
 static long highest, highest_sum, samples;
 static long highest_share, most_processes;
 
-static void SampleShares(void) {
+static long SumOfShares(void) {
   long sum = 0, processes = 0;
   for (int i = 0; i < tree_size; ++i) {
     const long kib = ShareOf(tree[i]);
@@ -114,8 +114,19 @@ static void SampleShares(void) {
     sum += kib;
     ++processes;
   }
-  if (sum > highest_share) highest_share = sum;
   if (processes > most_processes) most_processes = processes;
+  return sum;
+}
+
+// Processes are looked at one after the other: what one gives up meanwhile, or
+// shares with a child, may count twice. So what would be the highest is looked
+// at again.
+static void SampleShares(void) {
+  long sum = SumOfShares();
+  if (sum <= highest_share) return;
+  const long again = SumOfShares();
+  if (again < sum) sum = again;
+  if (sum > highest_share) highest_share = sum;
 }
 
 static void Sample(int of_tree) {
