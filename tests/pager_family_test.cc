@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A forked child and its parent under one limit: a page that both have is
 // charged once, and once more before one of them writes to it.
+#include <linux/futex.h>
+
+#include <climits>
+
 #include "pager_model.h"
 
 namespace pager_test {
@@ -156,6 +160,30 @@ TEST_F(PagerFamily, WhoDropsWhatOthersHaveIsChargedForItsPart) {
   EXPECT_GE(uzswap_evict_all(), kPages - 2 * kBlock);
   EXPECT_LE(uzswap_shared(&own), -static_cast<int64_t>(kHalf - 2 * kBlock));
   EXPECT_EQ(Wrong(0, kPages, 1), 0u);
+}
+
+// By itself, that is by its keeper: all that it has is its child's as well, so
+// nothing else can leave.
+TEST_F(PagerFamily, WhoIsAboveItsGrantGivesUpWhatOthersHave) {
+  OpenAndFill();
+  StartChild([this] { return Wrong(0, kPages, 1) == 0 ? 0 : 1; });
+  uzswap_member& own = tree_->member[0];
+  own.parted_seen = own.parted;
+  own.shared = kHalf;
+  Write(0, 2 * kBlock, 2);  // faults, so the keeper is there
+  if (!uzswap::GetInstance()->pager.HasKeeper()) {
+    GTEST_SKIP() << "no threads of our own in this build";
+  }
+  const uint64_t before = Stats().resident_bytes / kPage;
+  own.granted = own.used - kHalf / 2;
+  __atomic_fetch_add(&own.wake, 1, __ATOMIC_RELEASE);
+  syscall(SYS_futex, &own.wake, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  for (int i = 0; i < 500; ++i) {
+    if (Stats().resident_bytes / kPage + kHalf / 2 <= before) break;
+    usleep(10'000);
+  }
+  EXPECT_LE(Stats().resident_bytes / kPage + kHalf / 2, before);
+  EXPECT_EQ(Wrong(2 * kBlock, kPages, 1), 0u);
 }
 
 TEST_F(PagerFamily, TheLimitIsKeptWhileAllPagesBecomeTwo) {

@@ -199,10 +199,20 @@ void TreeLimits::Set(const std::string& name, uint64_t value) {
   WakeAll();
 }
 
+void TreeLimits::Wake(uzswap_member& member) {
+  __atomic_fetch_add(&member.wake, 1, __ATOMIC_RELEASE);
+  syscall(SYS_futex, &member.wake, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
 void TreeLimits::WakeAll() {
+  ForEach([](uzswap_member& member) { Wake(member); });
+}
+
+// Whose charge has grown, or is not what it gave up for, has no other reason to
+// look.
+void TreeLimits::WakeThoseAbove() {
   ForEach([](uzswap_member& member) {
-    __atomic_fetch_add(&member.wake, 1, __ATOMIC_RELEASE);
-    syscall(SYS_futex, &member.wake, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+    if (Load(member.used) > Load(member.granted)) Wake(member);
   });
 }
 
@@ -346,8 +356,6 @@ uint64_t TreeLimits::Digest() const {
   return digest;
 }
 
-// Those who are charged for more than before may have to give memory back, and
-// have no other reason to look.
 void TreeLimits::Step() {
   const Clock::time_point begin = Clock::now();
   if (begin < next_) return;
@@ -371,6 +379,7 @@ void TreeLimits::Step() {
     digest_ = digest;
     changed_ = end;
     if (measured.family && granted > limit) WakeAll();
+    if (measured.family && granted <= limit) WakeThoseAbove();
   }
   milliseconds period = measured.family ? kActiveFamily : kActive;
   if (end - changed_ > kQuietAfter) period = quiet_period;

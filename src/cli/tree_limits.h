@@ -68,7 +68,9 @@ class TreeLimits {
  private:
   using Clock = std::chrono::steady_clock;
 
+  static void Wake(uzswap_member& member);
   void WakeAll();
+  void WakeThoseAbove();
   void DropDead(bool all);
   void Drop(uzswap_member& member, uint32_t pid);
   void NotePeak(uint64_t pages);

@@ -95,14 +95,28 @@ PageCount Pager::SoftShare() {
   return used - std::min(used, (all - soft) * used / std::max(all, used));
 }
 
+// Frames that relatives have, too, leave when there are no others; by how much
+// that brings the process below, only the next measurement tells, so no more
+// than twice the excess goes before it.
 void Pager::KeepBelow(PageCount most) {
+  Budget& budget = core_.budget;
+  const bool related = budget.tree().HasRelatives();
+  PageCount shared_to_go = 0;
   for (int i = 0;
-       i < kBlocksAtOnce && core_.budget.Used() > most && !keeper_.stopping();
-       ++i) {
+       i < kBlocksAtOnce && budget.Used() > most && !keeper_.stopping(); ++i) {
     ScopedSharedLock lock(core_.map_lock);
-    if (EvictOne() == 0 && core_.zswap->Shrink(kBlockPages) == 0) break;
-    core_.budget.Publish();
+    const PageCount gone = EvictOne();
+    if (gone == 0 && core_.zswap->Shrink(kBlockPages) == 0) {
+      if (!related || budget.may_drop_shared()) break;
+      budget.AllowSharedToGo(true);
+      shared_to_go = 2 * (budget.Used() - std::min(budget.Used(), most));
+    } else if (shared_to_go != 0) {
+      if (gone >= shared_to_go) break;
+      shared_to_go -= gone;
+    }
+    budget.Publish();
   }
+  if (related) budget.AllowSharedToGo(!SparesShared());
 }
 
 void Pager::SetIdle(unsigned seconds, uint32_t promotion_rate) {

@@ -87,16 +87,18 @@ class Pager {
 
   // This process's limit, and those of the others that share it.
   TreeBudget& tree() { return core_.budget.tree(); }
-  // The place in the tree is given up (exec, exit), and taken again (the exec
-  // has failed). In between the process goes on with very little.
+  // The place in the tree is given up (exec), and taken again (the exec has
+  // failed); or it is kept until the process is dead (exit). From then on the
+  // process goes on with very little.
   void LeaveTree();
-  void EndInTree();
   void JoinTree();
+  void EndInTree();
   // Before calls that a process with more than the program's threads may not
   // make: afterwards there is no keeper until AllowKeeper; `for_ever`: never
   // again.
   void StopKeeper(bool for_ever);
   void AllowKeeper() { keeper_.LetGo(); }
+  bool HasKeeper() const { return keeper_.running(); }
   // A thread of the program is about to end: nothing of ours keeps a process
   // alive that has no other.
   void ThreadEnds();
