@@ -14,6 +14,7 @@
 #include <map>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "cli/size.h"
 
@@ -256,21 +257,26 @@ void TreeLimits::Drop(uzswap_member& member, uint32_t pid) {
 }
 
 // A child without a place has its part of what is shared, for which nobody
-// would be charged.
-bool TreeLimits::AwaitsBirth(Clock::time_point now) const {
+// would be charged. Forks that follow each other are not waited for for ever.
+TreeLimits::Births TreeLimits::CountBirths(Clock::time_point now) const {
   const auto now_ms = static_cast<uint32_t>(
       std::chrono::duration_cast<milliseconds>(now.time_since_epoch()).count());
-  bool any = false;
+  Births births{.wait = now - measured_ < kBirth};
   ForEach([&](const uzswap_member& member) {
-    const uint32_t age_ms = now_ms - Load(member.forked_ms);
-    any |= Load(member.forks) != Load(member.forks_joined) &&
-           age_ms < kBirth.count();
+    const uint32_t begun = Load(member.forks);
+    births.begun += begun;
+    births.awaited |= begun != Load(member.forks_joined) &&
+                      now_ms - Load(member.forked_ms) < kBirth.count();
   });
-  return any && now - measured_ < kBirth;
+  return births;
 }
 
-// Only families are looked at: forked processes and those who forked them.
+// Only families are looked at: forked processes and those who forked them. Not
+// at all, or not at the rest of them, while a child has no place yet.
 TreeLimits::Measured TreeLimits::ChargeShared() {
+  const Clock::time_point begin = Clock::now();
+  const Births births = CountBirths(begin);
+  if (births.wait && births.awaited) return {.family = true, .torn = true};
   std::set<uint32_t> family;
   // What one parts from while the others are measured stays counted.
   std::map<uint32_t, Seen> all_seen;
@@ -281,6 +287,7 @@ TreeLimits::Measured TreeLimits::ChargeShared() {
     if (parent != 0) family.insert({parent, pid});
   });
   Measured measured{.family = !family.empty()};
+  std::vector<std::function<void()>> charges;
   ForEach([&](uzswap_member& member) {
     const uint32_t pid = Load(member.pid);
     // One that came while the others were measured is measured next time.
@@ -298,10 +305,21 @@ TreeLimits::Measured TreeLimits::ChargeShared() {
       Drop(member, pid);
       return;
     }
-    ChargeMember(member, pid, all_seen[pid], charge);
-    measured.pages +=
-        charge ? charge->proportional + charge->shmem : Load(member.used);
+    charges.emplace_back([this, &member, pid, seen = all_seen[pid], charge] {
+      ChargeMember(member, pid, seen, charge);
+    });
+    if (charge) {
+      measured.pages += charge->proportional + charge->shmem;
+    } else if (Load(member.ending) == 0) {  // else it is gone already
+      measured.pages += Load(member.used);
+    }
   });
+  // Whose part is smaller for a child without a place, and whose is not, cannot
+  // be told: all or nobody.
+  measured.torn = births.wait && CountBirths(begin).begun != births.begun;
+  if (measured.torn) return measured;
+  for (const auto& charge : charges) charge();
+  measured_ = begin;
   return measured;
 }
 
@@ -340,7 +358,9 @@ void TreeLimits::ChargeMember(uzswap_member& member, uint32_t pid,
 void TreeLimits::NotePeak(uint64_t pages) {
   if (pages <= Load(tree_->peak)) return;
   if (pages > Load(tree_->limit)) {
-    pages = std::min(pages, ChargeShared().pages);
+    const Measured again = ChargeShared();
+    if (again.torn) return;
+    pages = std::min(pages, again.pages);
   }
   if (pages > Load(tree_->peak)) Store(tree_->peak, pages);
 }
@@ -365,12 +385,8 @@ void TreeLimits::Step() {
   const bool all = begin >= dead_next_;
   DropDead(all);
   if (all) dead_next_ = begin + quiet_period;
-  Measured measured{.family = true};
-  if (!AwaitsBirth(begin)) {
-    measured = ChargeShared();
-    measured_ = begin;
-  }
-  NotePeak(measured.pages);
+  const Measured measured = ChargeShared();
+  if (!measured.torn) NotePeak(measured.pages);
   uint64_t granted = 0;
   ForEach([&](const uzswap_member& m) { granted += Load(m.granted); });
   const uint64_t limit = Load(tree_->limit);

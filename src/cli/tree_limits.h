@@ -74,12 +74,18 @@ class TreeLimits {
   void DropDead(bool all);
   void Drop(uzswap_member& member, uint32_t pid);
   void NotePeak(uint64_t pages);
-  bool AwaitsBirth(Clock::time_point now) const;
+  struct Births {
+    uint64_t begun = 0;    // forks
+    bool awaited = false;  // a child has no place yet
+    bool wait = false;     // it may be waited for
+  };
+  Births CountBirths(Clock::time_point now) const;
   // Measures families; returns what all processes use, as far as that is known
   // now, and whether there is a family.
   struct Measured {
     uint64_t pages = 0;
     bool family = false;
+    bool torn = false;  // a fork came between: not all are measured
   };
   Measured ChargeShared();
   // Of a member, before it is measured.

@@ -246,6 +246,23 @@ TEST_F(TreeLimitsTest, AFamilyIsNotMeasuredWhileAChildHasNoPlace) {
   EXPECT_EQ(parent.shared, 500u);
 }
 
+TEST_F(TreeLimitsTest, WhoIsBornWhileAFamilyIsMeasuredIsPartOfNoMeasurement) {
+  uzswap_member& parent = Member(10, 0, 1000);
+  uzswap_member& child = Member(11, 10, 1000);
+  bool forks = false;
+  TreeLimits limits(
+      tree.get(), [](pid_t) { return true; },
+      [&](pid_t pid) -> std::optional<Charge> {
+        if (forks && pid == 11) ++parent.forks;
+        return Charge{1000, forks && pid == 11 ? 333u : 500u};
+      });
+  limits.Step();
+  forks = true;
+  StepWhenDue(limits);
+  EXPECT_EQ(child.shared, 500u)
+      << "a third of it is somebody's without a place";
+}
+
 TEST_F(TreeLimitsTest, WhoSleepsIsChargedForAllThatItHas) {
   uzswap_member& parent = Member(10, 0, 1000);
   Member(11, 10, 1000);

@@ -11,10 +11,7 @@ namespace uzswap {
 
 void Pager::SettlePages(uint64_t start, uint64_t end) {
   SettleClean({start, end});
-  ClaimRuns({start, end}, PageState::kShared, [this](Slot first, PageCount n) {
-    core_.Unprotect(first, n);
-    for (PageCount i = 0; i < n; ++i) core_.word(first + i).BecomeResident(0);
-  });
+  ReleaseShared({start, end});
 }
 
 void Pager::SettleClean(const Extent& extent) {

@@ -136,15 +136,11 @@ void Pager::DisownUncopied() {
 
 // The system calls that had pinned pages are the parent's.
 void Pager::ClearPins(uint64_t start, uint64_t end) {
-  for (uint64_t at = start / kPageSize; at < end / kPageSize;) {
-    const uint64_t unit = at / ManagedMap::kUnitPages;
-    const uint64_t next = (unit + 1) * ManagedMap::kUnitPages;
-    for (; core_.managed.Touched(unit) && at < next && at < end / kPageSize;
-         ++at) {
-      core_.word(Slot{at}).ClearPins();
-    }
-    at = next;
-  }
+  core_.managed.ForEachTouched(start / kPageSize, end / kPageSize,
+                               [this](uint64_t at, uint64_t to) {
+                                 for (; at < to; ++at)
+                                   core_.word(Slot{at}).ClearPins();
+                               });
 }
 
 }  // namespace uzswap

@@ -8,6 +8,7 @@
 #ifndef UZSWAP_PAGER_MANAGED_MAP_H_
 #define UZSWAP_PAGER_MANAGED_MAP_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -50,6 +51,17 @@ class ManagedMap {
     }
   }
   bool Touched(uint64_t unit) const { return (Unit(unit) & kTouched) != 0; }
+  // Calls f(from, to) for the parts of the pages [first, end) that are in
+  // touched units, one unit at a time.
+  template <typename F>
+  void ForEachTouched(uint64_t first, uint64_t end, F f) const {
+    while (first < end) {
+      const uint64_t unit = first / kUnitPages;
+      const uint64_t next = std::min(end, (unit + 1) * kUnitPages);
+      if (Touched(unit)) f(first, next);
+      first = next;
+    }
+  }
   void ClearTouched(uint64_t unit) {
     units_[unit].fetch_and(static_cast<uint8_t>(~kTouched),
                            std::memory_order_relaxed);

@@ -151,6 +151,7 @@ size_t Pager::Descriptors(int* fds, size_t capacity) const {
 }
 
 void Pager::CheckInvariants() {
+  core_.zswap->FlushWork();
   ScopedExclusiveLock lock(core_.map_lock);
   core_.ranges.CheckInvariants();
   core_.blocks.CheckInvariants();
@@ -159,27 +160,25 @@ void Pager::CheckInvariants() {
   PageCount staged = 0;
   for (uint64_t i = 0; i < core_.ranges.count(); ++i) {
     const ManagedRange& range = core_.ranges.At(i);
-    for (uint64_t at = range.start; at < range.end;) {
-      const uint64_t unit = Index(SlotOf(at)) / ManagedMap::kUnitPages;
-      const uint64_t next =
-          std::min(range.end, (unit + 1) * ManagedMap::kUnitPages * kPageSize);
-      for (; core_.managed.Touched(unit) && at < next; at += kPageSize) {
-        CHECK(core_.managed.Contains(SlotOf(at)));
-        const PageState state = core_.word(SlotOf(at)).state();
+    const auto in_unit = [&](uint64_t at, uint64_t to) {
+      for (; at < to; ++at) {
+        const Slot slot{at};
+        CHECK(core_.managed.Contains(slot));
+        const PageState state = core_.word(slot).state();
         CHECK(state != PageState::kBusy && state != PageState::kEvicting);
         CHECK((state == PageState::kEvicted || state == PageState::kClean) ==
-              core_.zswap->Contains(SlotOf(at)));
+              core_.zswap->Contains(slot));
         resident += state == PageState::kResident ||
                     state == PageState::kClean || state == PageState::kShared;
         staged += state == PageState::kStaged;
       }
-      at = next;
-    }
+    };
+    core_.managed.ForEachTouched(range.start / kPageSize, range.end / kPageSize,
+                                 in_unit);
   }
   CHECK(resident == core_.budget.resident());
   CHECK(resident == core_.blocks.resident());
   CHECK(staged == core_.budget.staged());
-  core_.zswap->FlushWork();
   core_.zswap->CheckInvariants();
 }
 

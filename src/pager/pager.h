@@ -234,6 +234,7 @@ class Pager {
   template <typename F>
   void ClaimRuns(const Extent& extent, PageState state, F f);
   // shared.cc
+  void ReleaseShared(const Extent& extent);
   bool CopiesMayNotFit();
   void MakeRoomToFork();
   void ShareAll(PageState from) UZSWAP_REQUIRES(core_.map_lock);
@@ -314,23 +315,20 @@ class Pager {
 
 template <typename F>
 void Pager::ClaimRuns(const Extent& extent, PageState state, F f) {
-  const uint64_t end = extent.end / kPageSize;
-  for (uint64_t at = extent.start / kPageSize; at < end;) {
-    const uint64_t unit = at / ManagedMap::kUnitPages;
-    const uint64_t next = std::min(end, (unit + 1) * ManagedMap::kUnitPages);
-    while (core_.managed.Touched(unit) && at < next) {
+  const auto in_unit = [&](uint64_t at, uint64_t end) {
+    for (; at < end; ++at) {
       const uint64_t first = at;
       // Looking first: a swap that fails writes, too, to pages of tables that
       // a child may have.
-      while (at < next && core_.word(Slot{at}).state() == state &&
+      while (at < end && core_.word(Slot{at}).state() == state &&
              core_.word(Slot{at}).ClaimFrom(state)) {
         ++at;
       }
       if (at > first) f(Slot{first}, at - first);
-      ++at;
     }
-    at = next;
-  }
+  };
+  core_.managed.ForEachTouched(extent.start / kPageSize, extent.end / kPageSize,
+                               in_unit);
 }
 
 }  // namespace uzswap

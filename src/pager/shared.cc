@@ -51,13 +51,11 @@ void Pager::MakeRoomToFork() {
 void Pager::ShareAll(PageState from) {
   for (uint64_t i = 0; i < core_.ranges.count(); ++i) {
     const ManagedRange& range = core_.ranges.At(i);
-    for (uint64_t at = range.start; at < range.end;) {
-      const uint64_t unit = Index(SlotOf(at)) / ManagedMap::kUnitPages;
-      const uint64_t next =
-          std::min(range.end, (unit + 1) * ManagedMap::kUnitPages * kPageSize);
-      if (core_.managed.Touched(unit)) ShareIn({at, next}, from);
-      at = next;
-    }
+    core_.managed.ForEachTouched(
+        range.start / kPageSize, range.end / kPageSize,
+        [&](uint64_t at, uint64_t to) {
+          ShareIn({at * kPageSize, to * kPageSize}, from);
+        });
   }
 }
 
@@ -99,6 +97,15 @@ void Pager::Share(uint64_t first, uint64_t end) {
   }
 }
 
+// shared -> resident. REQUIRES: the pages are nobody else's, or what their
+// copies take is not for us to know (a VM call).
+void Pager::ReleaseShared(const Extent& extent) {
+  ClaimRuns(extent, PageState::kShared, [this](Slot first, PageCount n) {
+    core_.Unprotect(first, n);
+    for (PageCount i = 0; i < n; ++i) core_.word(first + i).BecomeResident(0);
+  });
+}
+
 // A page that is on its way out is wanted back by who writes to it.
 void Pager::ChargeCopy(Slot slot) {
   if (!family_.watching()) return;
@@ -118,13 +125,7 @@ bool Pager::Part(const Wanted& wanted, Status* result) {
     const Slot first = FirstSlot(block);
     ForEachRun(own & ~MaskOf(slot), [&](unsigned at, unsigned n) {
       const uint64_t start = AddressOf(first + at);
-      ClaimRuns({start, start + n * kPageSize}, PageState::kShared,
-                [this](Slot run, PageCount count) {
-                  core_.Unprotect(run, count);
-                  for (PageCount i = 0; i < count; ++i) {
-                    core_.word(run + i).BecomeResident(0);
-                  }
-                });
+      ReleaseShared({start, start + n * kPageSize});
     });
     return core_.Unshare(slot, wanted.pins);
   }

@@ -91,16 +91,22 @@ static long MemoryOf(pid_t pid) {
   return Field(text, "\nRssAnon:") + Field(text, "\nRssShmem:");
 }
 
-// -1: it is not there, or does not count.
+// -1: it is not there, or does not count. While smaps_rollup walks the page
+// tables pages come and go, some behind it, some before it, so it can count
+// more than there ever was; the kernel's own count cannot.
 static long ShareOf(pid_t pid) {
   char path[64], text[4096];
+  const long before = MemoryOf(pid);
   snprintf(path, sizeof(path), "/proc/%d/comm", pid);
   if (ReadSmall(path, text, sizeof(text)) <= 0 || !strcmp(text, "uzswap\n")) {
     return -1;
   }
   snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
   if (ReadSmall(path, text, sizeof(text)) <= 0) return -1;
-  return Field(text, "\nPss_Anon:") + Field(text, "\nPss_Shmem:");
+  const long share = Field(text, "\nPss_Anon:") + Field(text, "\nPss_Shmem:");
+  const long after = MemoryOf(pid);
+  const long most = before > after ? before : after;
+  return share < most ? share : most;
 }
 
 static long highest, highest_sum, samples;
@@ -120,12 +126,13 @@ static long SumOfShares(void) {
 
 // Processes are looked at one after the other: what one gives up meanwhile, or
 // shares with a child, may count twice. So what would be the highest is looked
-// at again.
+// at three times.
 static void SampleShares(void) {
   long sum = SumOfShares();
-  if (sum <= highest_share) return;
-  const long again = SumOfShares();
-  if (again < sum) sum = again;
+  for (int i = 0; i < 2 && sum > highest_share; ++i) {
+    const long again = SumOfShares();
+    if (again < sum) sum = again;
+  }
   if (sum > highest_share) highest_share = sum;
 }
 
