@@ -272,7 +272,7 @@ TreeLimits::Births TreeLimits::CountBirths(Clock::time_point now) const {
 }
 
 // Only families are looked at: forked processes and those who forked them. Not
-// at all, or not at the rest of them, while a child has no place yet.
+// while a child has no place yet.
 TreeLimits::Measured TreeLimits::ChargeShared() {
   const Clock::time_point begin = Clock::now();
   const Births births = CountBirths(begin);

@@ -254,13 +254,14 @@ TEST_F(TreeLimitsTest, WhoIsBornWhileAFamilyIsMeasuredIsPartOfNoMeasurement) {
       tree.get(), [](pid_t) { return true; },
       [&](pid_t pid) -> std::optional<Charge> {
         if (forks && pid == 11) ++parent.forks;
-        return Charge{1000, forks && pid == 11 ? 333u : 500u};
+        return Charge{1000, !forks ? 500u : pid == 11 ? 333u : 400u};
       });
   limits.Step();
   forks = true;
   StepWhenDue(limits);
   EXPECT_EQ(child.shared, 500u)
       << "a third of it is somebody's without a place";
+  EXPECT_EQ(parent.shared, 500u) << "all or nobody";
 }
 
 TEST_F(TreeLimitsTest, WhoSleepsIsChargedForAllThatItHas) {
