@@ -271,29 +271,50 @@ TreeLimits::Births TreeLimits::CountBirths(Clock::time_point now) const {
   return births;
 }
 
-// Only families are looked at: forked processes and those who forked them. Not
-// while a child has no place yet.
+// Relatives: forked processes and those who forked them.
+TreeLimits::Family TreeLimits::FindFamily() const {
+  std::map<uint32_t, Seen> all;
+  std::set<uint32_t> related;
+  ForEach([&](const uzswap_member& member) {
+    const uint32_t parent = Load(member.parent);
+    const uint32_t pid = Load(member.pid);
+    all[pid] = {parent, Load(member.parted), Load(member.used)};
+    if (parent != 0) related.insert({parent, pid});
+  });
+  std::erase_if(all,
+                [&](const auto& one) { return !related.contains(one.first); });
+  return all;
+}
+
+// Whose part is smaller for a child that has no place yet, or larger because
+// one has left, and whose is not, cannot be told.
+bool TreeLimits::IsTorn(const Births& before, const Family& family) const {
+  if (!before.wait) return false;
+  if (CountBirths(Clock::now()).begun != before.begun) return true;
+  Family now = FindFamily();
+  return std::any_of(family.begin(), family.end(), [&](const auto& one) {
+    const auto at = now.find(one.first);
+    return at == now.end() || at->second.parent != one.second.parent;
+  });
+}
+
+// All of a family are charged for what they had at about the same moment, or
+// nobody is.
 TreeLimits::Measured TreeLimits::ChargeShared() {
   const Clock::time_point begin = Clock::now();
   const Births births = CountBirths(begin);
   if (births.wait && births.awaited) return {.family = true, .torn = true};
-  std::set<uint32_t> family;
   // What one parts from while the others are measured stays counted.
-  std::map<uint32_t, Seen> all_seen;
-  ForEach([&](const uzswap_member& member) {
-    const uint32_t parent = Load(member.parent);
-    const uint32_t pid = Load(member.pid);
-    all_seen[pid] = {parent, Load(member.parted), Load(member.used)};
-    if (parent != 0) family.insert({parent, pid});
-  });
+  Family family = FindFamily();
   Measured measured{.family = !family.empty()};
   std::vector<std::function<void()>> charges;
   ForEach([&](uzswap_member& member) {
     const uint32_t pid = Load(member.pid);
+    const auto seen = family.find(pid);
     // One that came while the others were measured is measured next time.
     const bool shares = Load(member.shared) != 0 ||
                         Load(member.parted) != Load(member.parted_seen);
-    const bool related = family.contains(pid);
+    const bool related = seen != family.end();
     if (!related && (!shares || Load(member.parent) != 0)) {
       measured.pages += Load(member.used);
       return;
@@ -305,8 +326,10 @@ TreeLimits::Measured TreeLimits::ChargeShared() {
       Drop(member, pid);
       return;
     }
-    charges.emplace_back([this, &member, pid, seen = all_seen[pid], charge] {
-      ChargeMember(member, pid, seen, charge);
+    const Seen then = related ? seen->second
+                              : Seen{0, Load(member.parted), Load(member.used)};
+    charges.emplace_back([this, &member, pid, then, charge] {
+      ChargeMember(member, pid, then, charge);
     });
     if (charge) {
       measured.pages += charge->proportional + charge->shmem;
@@ -314,9 +337,7 @@ TreeLimits::Measured TreeLimits::ChargeShared() {
       measured.pages += Load(member.used);
     }
   });
-  // Whose part is smaller for a child without a place, and whose is not, cannot
-  // be told: all or nobody.
-  measured.torn = births.wait && CountBirths(begin).begun != births.begun;
+  measured.torn = IsTorn(births, family);
   if (measured.torn) return measured;
   for (const auto& charge : charges) charge();
   measured_ = begin;

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -80,6 +81,15 @@ class TreeLimits {
     bool wait = false;     // it may be waited for
   };
   Births CountBirths(Clock::time_point now) const;
+  // Of a member, before it is measured.
+  struct Seen {
+    uint32_t parent = 0;
+    uint32_t parted = 0;
+    uint64_t used = 0;
+  };
+  using Family = std::map<uint32_t, Seen>;  // by pid
+  Family FindFamily() const;
+  bool IsTorn(const Births& before, const Family& family) const;
   // Measures families; returns what all processes use, as far as that is known
   // now, and whether there is a family.
   struct Measured {
@@ -88,12 +98,6 @@ class TreeLimits {
     bool torn = false;  // a fork came between: not all are measured
   };
   Measured ChargeShared();
-  // Of a member, before it is measured.
-  struct Seen {
-    uint32_t parent = 0;
-    uint32_t parted = 0;
-    uint64_t used = 0;
-  };
   void ChargeMember(uzswap_member& member, uint32_t pid, const Seen& seen,
                     const std::optional<Charge>& charge);
   // Of all that changes when memory changes hands.

@@ -264,6 +264,22 @@ TEST_F(TreeLimitsTest, WhoIsBornWhileAFamilyIsMeasuredIsPartOfNoMeasurement) {
   EXPECT_EQ(parent.shared, 500u) << "all or nobody";
 }
 
+TEST_F(TreeLimitsTest, WhoLeavesWhileAFamilyIsMeasuredIsPartOfNoMeasurement) {
+  uzswap_member& parent = Member(10, 0, 1000);
+  uzswap_member& child = Member(11, 10, 1000);
+  bool leaves = false;
+  TreeLimits limits(
+      tree.get(), [](pid_t) { return true; },
+      [&](pid_t pid) -> std::optional<Charge> {
+        if (leaves && pid == 11) child.parent = 0;  // it execs
+        return Charge{1000, leaves ? 400u : 1000u};
+      });
+  limits.Step();
+  leaves = true;
+  StepWhenDue(limits);
+  EXPECT_EQ(parent.shared, 0u) << "it has all for itself now";
+}
+
 TEST_F(TreeLimitsTest, WhoSleepsIsChargedForAllThatItHas) {
   uzswap_member& parent = Member(10, 0, 1000);
   Member(11, 10, 1000);

@@ -31,7 +31,7 @@ uint64_t MiB(PageCount pages) { return pages * kPageSize >> 20; }
 bool Pager::NoRoom(PageCount pages) {
   Budget& budget = core_.budget;
   uzswap_tree& tree = budget.tree().tree();
-  // Others have yet to give way, and there is room until then.
+  // Below that others have yet to give way, but there is room until then.
   const bool exceeds_own =
       tree.process_limit != 0 && budget.Used() + pages > tree.process_limit;
   const bool exceeds =
@@ -43,6 +43,10 @@ bool Pager::NoRoom(PageCount pages) {
   const uint32_t full_ms = full_ms_.load(std::memory_order_relaxed);
   const bool known_full = full_ms != 0 && now_ms - full_ms < kFullForMs;
   if (exceeds && !known_full && budget.tree().AwaitsMeasurement()) return false;
+  if (exceeds && !exceeds_own && budget.tree().OthersGiveWay() &&
+      patience_.Waits(now_ms)) {
+    return false;
+  }
   if (exceeds) {
     __atomic_fetch_add(&tree.times_full, 1, __ATOMIC_RELAXED);
     const uint32_t policy = __atomic_load_n(&tree.on_full, __ATOMIC_RELAXED);

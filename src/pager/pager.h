@@ -22,6 +22,7 @@
 #include "pager/evictor.h"
 #include "pager/family.h"
 #include "pager/keeper.h"
+#include "pager/patience.h"
 #include "pager/prefetch.h"
 #include "pager/promotion.h"
 #include "pager/staging.h"
@@ -299,6 +300,7 @@ class Pager {
   uint64_t first_break_ = 0;
   std::atomic<uint32_t> ticks_{0};    // faults, for what is done now and then
   std::atomic<uint32_t> full_ms_{0};  // the limit had to be exceeded; 0: never
+  Patience patience_;
   std::atomic<bool> warned_limit_{false};
   std::atomic<bool> waiting_told_{false};
   uint64_t idle_ns_ = 0;  // 0: idle pages stay

@@ -117,6 +117,17 @@ bool TreeBudget::AwaitsMeasurement() {
   return now_ms - static_cast<uint32_t>(known) < kMeasureMs;
 }
 
+bool TreeBudget::OthersGiveWay() const {
+  if (!IsIn()) return false;
+  const PageCount slack = SlackOf(Load(tree_->limit));
+  bool any = false;
+  ForEachOther([&](const uzswap_member& other) {
+    any |= Word(other.ending) != 0 ||
+           Load(other.used) > Load(other.granted) + slack;
+  });
+  return any;
+}
+
 // The lock names a thread: an exec ends all others of its process.
 bool TreeBudget::TryLock() {
   const uint32_t self = static_cast<uint32_t>(os::ThreadId());

@@ -83,6 +83,8 @@ class TreeBudget {
   // What it or another is charged for is more than it has, until that is
   // measured again, which takes no longer than that either.
   bool AwaitsMeasurement();
+  // Another one has more than it is granted, or ends: there will be room.
+  bool OthersGiveWay() const;
   // The futex of this process's place; nullptr: it has none.
   uint32_t* wake() const { return IsIn() ? &member_->wake : nullptr; }
 

@@ -236,6 +236,18 @@ TEST_F(TreeBudgetTest, AForkIsUnderWayUntilTheChildHasItsPlace) {
   EXPECT_EQ(tree->member[0].forks, tree->member[0].forks_joined);
 }
 
+TEST_F(TreeBudgetTest, WhoHasMoreThanItsGrantOrEndsGivesWay) {
+  uzswap_member& other = Other(kLimit / 2, kLimit / 2);
+  budget.Join(100);
+  EXPECT_FALSE(budget.OthersGiveWay());
+  other.granted = kLimit / 4;
+  EXPECT_TRUE(budget.OthersGiveWay());
+  other.used = kLimit / 4;
+  EXPECT_FALSE(budget.OthersGiveWay());
+  other.ending = 1;
+  EXPECT_TRUE(budget.OthersGiveWay());
+}
+
 TEST_F(TreeBudgetTest, ALockOfTheDeadIsTakenFromThem) {
   uzswap_member& other = Other(kLimit / 2, kLimit / 2);
   tree->lock = other.pid;
