@@ -85,6 +85,6 @@ cat "$work/stderr"
 grep -qx survived "$work/out" || fail "it did not get to its end"
 echo "the tree had $(share "$work/peak") KiB at most, the last process alone" \
   "$(cat "$work/last") KiB"
-expect_share "$work/peak" $((limit * 1024)) 125
+expect_share "$work/peak" $((limit * 1024)) 110
 [ "$(cat "$work/last")" -ge $((limit * 1024 * 7 / 10)) ] ||
   fail "the last process is allowed $(cat "$work/last") KiB only"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // How long who finds no room waits for others to give way, before the limit is
-// exceeded: a while in one go, and not again for longer when that was in vain (one
-// of them is stopped, or what it has is pinned).
+// exceeded: a while in one go, and not again for longer when that was in vain
+// (one of them is stopped, or what it has is pinned).
 //
-// Threads: any, without locks; those that come at the same moment may see a wait
-// begin twice.
+// Threads: any, without locks; those that come at the same moment may see a
+// wait begin twice.
 #ifndef UZSWAP_PAGER_PATIENCE_H_
 #define UZSWAP_PAGER_PATIENCE_H_
 

@@ -15,8 +15,8 @@ namespace {
 // Fewer pages are found out by measuring.
 constexpr PageCount kWorthProtecting = 256;
 // This part of the limit is made free before a fork, and what a child begins
-// with: when all that a family has is shared, nothing that one of it evicts
-// gives a frame.
+// with and its tables and frames of the pool that it writes to: when all that a
+// family has is shared, nothing that one of it evicts gives a frame.
 constexpr PageCount kRoomPart = 16;
 constexpr int kBlocksToFork = 256;
 
@@ -33,7 +33,7 @@ bool Pager::CopiesMayNotFit() {
 
 void Pager::MakeRoomToFork() {
   const PageCount room = std::min(
-      core_.budget.tree().limit_of_all() / kRoomPart + TreeBudget::kLeast,
+      core_.budget.tree().limit_of_all() / kRoomPart + 2 * TreeBudget::kLeast,
       core_.budget.resident() / 2);
   const auto lacks = [&] {
     return core_.budget.Free() < static_cast<int64_t>(room);
