@@ -158,7 +158,7 @@ TEST_F(PagerFamily, WhoDropsWhatOthersHaveIsChargedForItsPart) {
   own.parted_seen = own.parted;
   own.shared = kHalf;
   EXPECT_GE(uzswap_evict_all(), kPages - 2 * kBlock);
-  EXPECT_LE(uzswap_shared(&own), -static_cast<int64_t>(kHalf - 2 * kBlock));
+  EXPECT_LE(uzswap_shared(&own), -static_cast<int64_t>(kHalf - 4 * kBlock));
   EXPECT_EQ(Wrong(0, kPages, 1), 0u);
 }
 

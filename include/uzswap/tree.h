@@ -8,9 +8,11 @@
  * that, and nobody is needed for it: any process can be killed at any moment.
  *
  * Who writes what: a process its own `used`, `disk`, `pressure`, `parted`,
- * `forks` and `ending`; its children `forks_joined`; grants, whoever holds
- * `lock`; limits, `shared` and `parted_seen`, `uzswap run`, which corrects
- * `used` by what it has measured until its owner says it again. All are read at
+ * `forks` and `ending`, and its `granted` when it takes its place and gives it
+ * up; its children `forks_joined`; whoever holds `lock`, grants, and what
+ * relatives of the dead are charged for (uzswap_pass_on); `uzswap run`, holding
+ * it too, `shared` and `parted_seen`, and corrects `used` by what it has
+ * measured until its owner says it again; limits without it. All are read at
  * any time, each by one atomic access. The lock holds the id of the thread that
  * has it, so that it can be taken from the dead; it is never waited for long.
  *
@@ -43,8 +45,9 @@ struct uzswap_member {
   uint32_t born_ms;  /* when that was; 0: `shared` has been measured since */
   uint32_t parted;   /* pages that it no longer shares; grows, modulo 2^32 */
   uint32_t parted_seen; /* those that `shared` does not count any more */
-  uint32_t ending;      /* 1: about to end; its place is free when it is dead */
-  uint32_t forks;       /* that it has begun; grows, modulo 2^32 */
+  uint32_t ending; /* when it began to end, in ms; its place is free when it
+                      is dead; 0: it does not */
+  uint32_t forks;  /* that it has begun; grows, modulo 2^32 */
   uint32_t forks_joined; /* children that have a place; grows */
   uint32_t forked_ms;    /* when the last of them began */
 };
@@ -82,13 +85,13 @@ static inline int uzswap_are_relatives(const struct uzswap_member* a,
   const uint32_t b_pid = __atomic_load_n(&b->pid, __ATOMIC_RELAXED);
   const uint32_t a_parent = __atomic_load_n(&a->parent, __ATOMIC_RELAXED);
   const uint32_t b_parent = __atomic_load_n(&b->parent, __ATOMIC_RELAXED);
-  return b_parent == a_pid ||
+  return (a_pid != 0 && b_parent == a_pid) ||
          (a_parent != 0 && (b_parent == a_parent || b_pid == a_parent));
 }
 
-/* `gone` has no memory any more. What it was charged for and relatives have as
- * well is theirs alone, until they are measured. To be called with the lock,
- * and before its `used` is forgotten. */
+/* `gone` is dead, or becomes another program. What it was charged for and
+ * relatives have as well is theirs alone, until they are measured. To be called
+ * with the lock, and before its `used` is forgotten. */
 static inline void uzswap_pass_on(struct uzswap_tree* tree,
                                   const struct uzswap_member* gone) {
   uint64_t left = __atomic_load_n(&gone->used, __ATOMIC_RELAXED);
@@ -102,10 +105,13 @@ static inline void uzswap_pass_on(struct uzswap_tree* tree,
     const uint64_t shared = __atomic_load_n(&other->shared, __ATOMIC_RELAXED);
     const uint64_t part = shared < left ? shared : left;
     left -= part;
+    uint64_t used = __atomic_load_n(&other->used, __ATOMIC_RELAXED);
     __atomic_store_n(&other->shared, shared - part, __ATOMIC_RELAXED);
     /* It need not give way for that. */
     __atomic_fetch_add(&other->granted, part, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&other->used, part, __ATOMIC_RELAXED);
+    /* Its owner may have said it at this moment, and knows already. */
+    (void)__atomic_compare_exchange_n(&other->used, &used, used + part, 0,
+                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED);
   }
 }
 

@@ -35,6 +35,8 @@ constexpr milliseconds kActiveFamily{5};
 constexpr milliseconds kQuietAfter{1000};
 // For a child that has been forked to take its place: it may be dead.
 constexpr milliseconds kBirth{100};
+// For what a process has to be gone after its end.
+constexpr milliseconds kEnded{5000};
 // Measuring what is shared may take this part of one CPU, and no more; this one
 // while memory is short. How long it had to wait for a CPU does not count:
 // others would write on meanwhile.
@@ -73,6 +75,13 @@ std::string SizeText(uint64_t pages) {
   return {};
 }
 
+// Of what happened at a time of the table.
+int32_t AgeMs(uint32_t then_ms, std::chrono::steady_clock::time_point now) {
+  const auto now_ms =
+      std::chrono::duration_cast<milliseconds>(now.time_since_epoch()).count();
+  return static_cast<int32_t>(static_cast<uint32_t>(now_ms) - then_ms);
+}
+
 uint64_t Sum(uint64_t pages, int64_t more) {
   return static_cast<uint64_t>(
       std::max<int64_t>(static_cast<int64_t>(pages) + more, 0));
@@ -82,13 +91,14 @@ uint64_t Sum(uint64_t pages, int64_t more) {
 // microseconds; one that died with it loses it to whoever asks next.
 class TreeLock {
  public:
-  explicit TreeLock(uzswap_tree* tree) : tree_(tree) {
-    const auto self = static_cast<uint32_t>(getpid());
+  TreeLock(uzswap_tree* tree, const std::function<bool(pid_t)>& is_alive)
+      : tree_(tree) {
+    uint32_t holder = 0;
     for (int tries = 0; tries < 1000 && !held_; ++tries) {
-      uint32_t nobody = 0;
-      held_ = __atomic_compare_exchange_n(&tree_->lock, &nobody, self, false,
-                                          __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+      holder = 0;
+      held_ = Take(&holder);
     }
+    if (!held_ && !is_alive(static_cast<pid_t>(holder))) held_ = Take(&holder);
   }
   ~TreeLock() {
     if (held_) __atomic_store_n(&tree_->lock, 0, __ATOMIC_RELEASE);
@@ -98,6 +108,12 @@ class TreeLock {
   bool held() const { return held_; }
 
  private:
+  bool Take(uint32_t* from) {
+    return __atomic_compare_exchange_n(&tree_->lock, from,
+                                       static_cast<uint32_t>(getpid()), false,
+                                       __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+  }
+
   uzswap_tree* const tree_;
   bool held_ = false;
 };
@@ -240,18 +256,23 @@ uint64_t TreeLimits::times_full() const { return Load(tree_->times_full); }
 
 void TreeLimits::DropDead(bool all) {
   ForEach([&](uzswap_member& member) {
-    if (!all && Load(member.ending) == 0) return;
+    const uint32_t ending = Load(member.ending);
+    if (!all && ending == 0) return;
     const uint32_t pid = Load(member.pid);
-    if (!is_alive_(static_cast<pid_t>(pid))) Drop(member, pid);
+    // In another pid namespace its number may be somebody else's for ever.
+    const bool long_gone =
+        ending != 0 && AgeMs(ending, Clock::now()) > kEnded.count();
+    if (long_gone || !is_alive_(static_cast<pid_t>(pid))) Drop(member, pid);
   });
 }
 
 void TreeLimits::Drop(uzswap_member& member, uint32_t pid) {
-  const TreeLock lock(tree_);
+  const TreeLock lock(tree_, is_alive_);
+  // Next time, if not now; nor if somebody else has the place since then.
+  if (!lock.held() || Load(member.pid) != pid) return;
   uzswap_pass_on(tree_, &member);
   Store(member.used, uint64_t{0});
   Store(member.granted, uint64_t{0});
-  // Somebody else may be doing the same.
   (void)__atomic_compare_exchange_n(&member.pid, &pid, 0, false,
                                     __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 }
@@ -259,14 +280,19 @@ void TreeLimits::Drop(uzswap_member& member, uint32_t pid) {
 // A child without a place has its part of what is shared, for which nobody
 // would be charged. Forks that follow each other are not waited for for ever.
 TreeLimits::Births TreeLimits::CountBirths(Clock::time_point now) const {
-  const auto now_ms = static_cast<uint32_t>(
-      std::chrono::duration_cast<milliseconds>(now.time_since_epoch()).count());
   Births births{.wait = now - measured_ < kBirth};
-  ForEach([&](const uzswap_member& member) {
+  ForEach([&](uzswap_member& member) {
     const uint32_t begun = Load(member.forks);
+    uint32_t joined = Load(member.forks_joined);
     births.begun += begun;
-    births.awaited |= begun != Load(member.forks_joined) &&
-                      now_ms - Load(member.forked_ms) < kBirth.count();
+    if (begun == joined) return;
+    if (AgeMs(Load(member.forked_ms), now) < kBirth.count()) {
+      births.awaited = true;
+    } else {  // the fork has failed, or the child is dead
+      (void)__atomic_compare_exchange_n(&member.forks_joined, &joined, begun,
+                                        false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED);
+    }
   });
   return births;
 }
@@ -326,18 +352,17 @@ TreeLimits::Measured TreeLimits::ChargeShared() {
       Drop(member, pid);
       return;
     }
+    if (!charge && Load(member.ending) != 0) return;  // gone but not yet dead
     const Seen then = related ? seen->second
                               : Seen{0, Load(member.parted), Load(member.used)};
     charges.emplace_back([this, &member, pid, then, charge] {
       ChargeMember(member, pid, then, charge);
     });
-    if (charge) {
-      measured.pages += charge->proportional + charge->shmem;
-    } else if (Load(member.ending) == 0) {  // else it is gone already
-      measured.pages += Load(member.used);
-    }
+    measured.pages +=
+        charge ? charge->proportional + charge->shmem : Load(member.used);
   });
-  measured.torn = IsTorn(births, family);
+  const TreeLock lock(tree_, is_alive_);
+  measured.torn = !lock.held() || IsTorn(births, family);
   if (measured.torn) return measured;
   for (const auto& charge : charges) charge();
   measured_ = begin;
@@ -350,9 +375,8 @@ void TreeLimits::ChargeMember(uzswap_member& member, uint32_t pid,
                               const Seen& seen,
                               const std::optional<Charge>& charge) {
   const bool known = charge && charge->pages > charge->proportional;
-  const TreeLock lock(tree_);
-  // Next time, if not now; nor if another program has the place since then.
-  if (!lock.held() || Load(member.pid) != pid) return;
+  // Another program may have the place since then.
+  if (Load(member.pid) != pid) return;
   if (Load(member.parent) != seen.parent) return;
   if (static_cast<int32_t>(Load(member.parted) - seen.parted) < 0) return;
   uint64_t used = Load(member.used);
@@ -420,8 +444,9 @@ void TreeLimits::Step() {
   }
   milliseconds period = measured.family ? kActiveFamily : kActive;
   if (end - changed_ > kQuietAfter) period = quiet_period;
-  const int share =
-      granted > limit - limit / 4 ? kMeasureShareShort : kMeasureShare;
+  const int share = used_bytes() / kPage > limit - limit / 4
+                        ? kMeasureShareShort
+                        : kMeasureShare;
   next_ =
       end + std::max<Clock::duration>(period, (CpuTime() - cpu_before) * share);
 }

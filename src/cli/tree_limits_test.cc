@@ -32,6 +32,11 @@ class TreeLimitsTest : public ::testing::Test {
         });
   }
 
+  static uint32_t NowMs() {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return static_cast<uint32_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+  }
   static void StepWhenDue(TreeLimits& limits) {
     usleep(static_cast<useconds_t>(limits.timeout_ms() + 1) * 1000);
     limits.Step();
@@ -211,7 +216,7 @@ TEST_F(TreeLimitsTest, ARelativeThatDiedIsNotChargedOnceMore) {
 TEST_F(TreeLimitsTest, WhoEndsHasItsMemoryUntilItIsDead) {
   Member(10, 0, 1000);
   uzswap_member& ending = Member(11, 0, 500);
-  ending.ending = 1;
+  ending.ending = NowMs();
   ending.granted = 0;
   TreeLimits limits = Limits();
   limits.Step();
@@ -221,16 +226,49 @@ TEST_F(TreeLimitsTest, WhoEndsHasItsMemoryUntilItIsDead) {
   EXPECT_EQ(limits.used_bytes(), 1000u * 4096);
 }
 
+TEST_F(TreeLimitsTest, WhoEndedLongAgoIsGoneWhateverItsNumberSays) {
+  uzswap_member& ended = Member(11, 0, 500);
+  ended.ending = NowMs() - 6000;
+  TreeLimits limits = Limits();
+  limits.Step();
+  EXPECT_EQ(limits.used_bytes(), 0u);
+}
+
+TEST_F(TreeLimitsTest, WhoWasDroppedIsPassedOnOnce) {
+  uzswap_member& parent = Member(10, 0, 1000);
+  uzswap_member& child = Member(11, 10, 600);
+  parent.shared = 500;
+  charges[10] = {1000, 1000};
+  tree->lock = 77;  // held by somebody alive
+  dead = {11};
+  TreeLimits limits = Limits();
+  limits.Step();
+  EXPECT_EQ(child.pid, 11u) << "next time";
+  dead = {11, 77};
+  usleep(100'000);
+  limits.Step();
+  EXPECT_EQ(child.pid, 0u);
+  EXPECT_EQ(parent.granted, 1500u);
+  EXPECT_EQ(parent.used, 1500u);
+  EXPECT_EQ(parent.shared, 0u);
+}
+
+TEST_F(TreeLimitsTest, ForksThatFailedAreForgotten) {
+  uzswap_member& parent = Member(10, 0, 1000);
+  parent.forks = 3;
+  parent.forked_ms = NowMs() - 200;
+  TreeLimits limits = Limits();
+  limits.Step();
+  EXPECT_EQ(parent.forks_joined, 3u);
+}
+
 TEST_F(TreeLimitsTest, AFamilyIsNotMeasuredWhileAChildHasNoPlace) {
   uzswap_member& parent = Member(10, 0, 1000);
   Member(11, 10, 1000);
   charges[10] = charges[11] = {1000, 500};
   TreeLimits limits = Limits();
   limits.Step();
-  const auto since_boot = std::chrono::steady_clock::now().time_since_epoch();
-  parent.forked_ms = static_cast<uint32_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(since_boot)
-          .count());
+  parent.forked_ms = NowMs();
   parent.forks = 1;
   charges[10] = charges[11] = {1000, 333};  // with one more
   StepWhenDue(limits);

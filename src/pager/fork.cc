@@ -95,6 +95,9 @@ Status Pager::ChildAfterFork() {
   stalls_.ResetInChild(now.ns, now.cycles);
   ages_.ResetInChild();
   promotion_.ResetInChild();
+  patience_.ResetInChild();
+  patience_to_measure_.ResetInChild();
+  full_ms_.store(0, std::memory_order_relaxed);
   const Status stored = core_.zswap->ChildAfterFork();
   // The old descriptors speak of the parent's memory.
   core_.uffd.Close();

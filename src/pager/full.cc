@@ -42,7 +42,12 @@ bool Pager::NoRoom(PageCount pages) {
   const auto now_ms = static_cast<uint32_t>(os::MonotonicNs() / 1000000);
   const uint32_t full_ms = full_ms_.load(std::memory_order_relaxed);
   const bool known_full = full_ms != 0 && now_ms - full_ms < kFullForMs;
-  if (exceeds && !known_full && budget.tree().AwaitsMeasurement()) return false;
+  const bool awaits =
+      budget.tree().AwaitsMeasurement() ||
+      (!exceeds_own && budget.tree().RelativesAwaitMeasurement());
+  if (exceeds && !known_full && awaits && patience_to_measure_.Waits(now_ms)) {
+    return false;
+  }
   if (exceeds && !exceeds_own && budget.tree().OthersGiveWay() &&
       patience_.Waits(now_ms)) {
     return false;

@@ -101,7 +101,11 @@ PageCount Pager::SoftShare() {
 void Pager::KeepBelow(PageCount most) {
   Budget& budget = core_.budget;
   const bool related = budget.tree().HasRelatives();
-  PageCount shared_to_go = 0;
+  const auto twice_the_excess = [&] {
+    return 2 * (budget.Used() - std::min(budget.Used(), most));
+  };
+  PageCount shared_to_go =
+      related && budget.may_drop_shared() ? twice_the_excess() : 0;
   for (int i = 0;
        i < kBlocksAtOnce && budget.Used() > most && !keeper_.stopping(); ++i) {
     ScopedSharedLock lock(core_.map_lock);
@@ -109,7 +113,7 @@ void Pager::KeepBelow(PageCount most) {
     if (gone == 0 && core_.zswap->Shrink(kBlockPages) == 0) {
       if (!related || budget.may_drop_shared()) break;
       budget.AllowSharedToGo(true);
-      shared_to_go = 2 * (budget.Used() - std::min(budget.Used(), most));
+      shared_to_go = twice_the_excess();
     } else if (shared_to_go != 0) {
       if (gone >= shared_to_go) break;
       shared_to_go -= gone;

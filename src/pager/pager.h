@@ -300,7 +300,9 @@ class Pager {
   uint64_t first_break_ = 0;
   std::atomic<uint32_t> ticks_{0};    // faults, for what is done now and then
   std::atomic<uint32_t> full_ms_{0};  // the limit had to be exceeded; 0: never
+  // With others that have yet to give way, and with measurements.
   Patience patience_;
+  Patience patience_to_measure_;
   std::atomic<bool> warned_limit_{false};
   std::atomic<bool> waiting_told_{false};
   uint64_t idle_ns_ = 0;  // 0: idle pages stay

@@ -39,7 +39,11 @@ bool Pager::Reserve(PageCount pages) {
   const uint64_t begin = os::Cycles();
   const bool made = Reclaim(pages);
   core_.Count(PagerCounter::evict_cycles, os::Cycles() - begin);
-  if (made) return true;
+  if (made) {
+    patience_.FoundRoom();
+    patience_to_measure_.FoundRoom();
+    return true;
+  }
   budget.Measure();
   return budget.TryReserve(pages, 0) || NoRoom(pages);
 }

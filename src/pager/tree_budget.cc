@@ -22,8 +22,12 @@ constexpr unsigned kLockTries = 200;
 // Cycles after a question in vain before the next.
 constexpr uint64_t kPatience = 400000;
 constexpr uint32_t kDeadEveryMs = 20;
+// For what a process has to be gone after its end.
+constexpr uint32_t kEndedMs = 5000;
 // For `uzswap run` to measure a family; without it life goes on.
 constexpr uint32_t kMeasureMs = 500;
+// For a child to take its place.
+constexpr uint32_t kBirthMs = 1000;
 // Pressure halves in this time.
 constexpr uint32_t kHalfLifeMs = 256;
 constexpr uint32_t kWakeAll = INT_MAX;
@@ -98,16 +102,8 @@ bool TreeBudget::Unmeasured() const {
 bool TreeBudget::AwaitsMeasurement() {
   if (Unmeasured()) return true;
   if (!IsIn()) return false;
-  uint32_t seen = 0;  // another one after each measurement
-  bool awaits = false;
-  for (unsigned i = 0; i < end(); ++i) {
-    const uzswap_member& member = tree_->member[i];
-    if (Word(member.pid) == 0) continue;
-    const uint32_t parted_seen = Word(member.parted_seen);
-    seen += parted_seen;
-    awaits |= Word(member.parted) != parted_seen;
-  }
-  if (!awaits) return false;
+  const uint32_t seen = Word(member_->parted_seen);
+  if (Word(member_->parted) == seen) return false;
   const uint32_t now_ms = NowMs();
   uint64_t known = measurement_.load(std::memory_order_relaxed);
   if (known >> 32 != seen || known == 0) {
@@ -115,6 +111,16 @@ bool TreeBudget::AwaitsMeasurement() {
     measurement_.store(known, std::memory_order_relaxed);
   }
   return now_ms - static_cast<uint32_t>(known) < kMeasureMs;
+}
+
+bool TreeBudget::RelativesAwaitMeasurement() const {
+  if (!IsIn()) return false;
+  bool any = false;
+  ForEachOther([&](const uzswap_member& other) {
+    any |= Word(other.parted) != Word(other.parted_seen) &&
+           uzswap_are_relatives(member_, &other) != 0;
+  });
+  return any;
 }
 
 bool TreeBudget::OthersGiveWay() const {
@@ -206,20 +212,26 @@ void TreeBudget::JoinAsChild(PageCount inherited) {
     Join(inherited);
     return;
   }
-  const uint32_t parent = static_cast<uint32_t>(os::Syscall(SYS_getppid));
+  // The one that forked; the parent may be another one (CLONE_PARENT).
+  uzswap_member* const parents = member_;
+  const uint32_t parent = joined_as_;
+  const auto is_born = [&] {
+    if (parents == nullptr || Word(parents->pid) != parent) return;
+    __atomic_fetch_add(&parents->forks_joined, 1, __ATOMIC_RELEASE);
+  };
   member_ = TakePlace();
   left_.store(member_ == nullptr, std::memory_order_release);
-  if (member_ == nullptr) return;
+  if (member_ == nullptr) {
+    is_born();
+    return;
+  }
   not_before_.store(0, std::memory_order_relaxed);
   __atomic_store_n(&member_->parent, parent, __ATOMIC_RELEASE);
   Store(member_->shared, inherited);
   (void)Ask(0, kLeast);
   __atomic_store_n(&member_->born_ms, NowMs() | 1, __ATOMIC_RELAXED);
   if (Load(member_->granted) < kLeast) Store(member_->granted, kLeast);
-  ForEachOther([&](uzswap_member& other) {
-    if (Word(other.pid) != parent) return;
-    __atomic_fetch_add(&other.forks_joined, 1, __ATOMIC_RELEASE);
-  });
+  is_born();
 }
 
 void TreeBudget::BeginFork() {
@@ -233,9 +245,11 @@ void TreeBudget::Leave() {
   // The place stays ours to look at: another thread may be about to.
   uzswap_member& member = *member_;
   left_.store(true, std::memory_order_release);
-  const bool locked = TryLock();
-  uzswap_pass_on(tree_, &member);
-  if (locked) Unlock();
+  if (!IsOurs()) return;
+  if (TryLock()) {
+    uzswap_pass_on(tree_, &member);
+    Unlock();
+  }
   Store(member.used, 0);
   Store(member.granted, 0);
   __atomic_store_n(&member.pid, 0, __ATOMIC_RELEASE);
@@ -244,8 +258,9 @@ void TreeBudget::Leave() {
 void TreeBudget::End() {
   if (!IsIn()) return;
   left_.store(true, std::memory_order_release);
+  if (!IsOurs()) return;
   Store(member_->granted, 0);
-  __atomic_store_n(&member_->ending, 1, __ATOMIC_RELEASE);
+  __atomic_store_n(&member_->ending, NowMs() | 1, __ATOMIC_RELEASE);
 }
 
 TreeBudget::Survey TreeBudget::Count() const {
@@ -274,12 +289,20 @@ void TreeBudget::NotePeak(const Survey& survey) {
 // Of other processes' places; a place that is taken anew meanwhile is reset by
 // who takes it.
 void TreeBudget::DropDead(uint32_t now_ms) {
-  if (quiet_) return;
-  const bool all = now_ms - tree_->looked_ms >= kDeadEveryMs;
+  if (quiet_ || now_ms == ended_looked_ms_) return;
+  ended_looked_ms_ = now_ms;
+  const uint32_t period_ms = std::max(kDeadEveryMs, end());
+  const bool all = now_ms - tree_->looked_ms >= period_ms;
   if (all) tree_->looked_ms = now_ms;
   ForEachOther([&](uzswap_member& member) {
     const uint32_t pid = Word(member.pid);
-    if ((!all && Word(member.ending) == 0) || !IsDead(pid)) return;
+    const uint32_t ending = Word(member.ending);
+    if (!all && ending == 0) return;
+    // In another pid namespace its number may be somebody else's for ever.
+    const bool long_gone = ending != 0 && now_ms - ending > kEndedMs &&
+                           now_ms - ending < UINT32_MAX / 2;
+    if (!long_gone && !IsDead(pid)) return;
+    if (Word(member.pid) != pid) return;
     uzswap_pass_on(tree_, &member);
     Store(member.used, 0);
     Store(member.granted, 0);
@@ -413,6 +436,10 @@ void TreeBudget::Look(PageCount used) {
 
 bool TreeBudget::HasRelatives() const {
   if (!IsIn()) return false;
+  if (Word(member_->forks) != Word(member_->forks_joined) &&
+      NowMs() - Word(member_->forked_ms) < kBirthMs) {
+    return true;  // a child that has no place yet
+  }
   bool any = false;
   ForEachOther([&](const uzswap_member& other) {
     any |= uzswap_are_relatives(member_, &other) != 0;

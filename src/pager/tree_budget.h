@@ -61,7 +61,7 @@ class TreeBudget {
   int64_t shared() const { return IsIn() ? uzswap_shared(member_) : 0; }
   // Processes that fork share the limit, and somebody measures what of it.
   bool CanHaveRelatives() const { return IsIn() && tree_ != OwnTable(); }
-  // A parent, children, or siblings are there.
+  // A parent, children, or siblings are there, or a child is being born.
   bool HasRelatives() const;
   // Nothing that a child does is its parent's until it has a place of its own.
   void LeaveToParent() { left_.store(true, std::memory_order_release); }
@@ -80,9 +80,11 @@ class TreeBudget {
   // A child of which it is not known yet what it has of its parent's; it gets
   // nothing until then, for half a second at most.
   bool Unmeasured() const;
-  // What it or another is charged for is more than it has, until that is
-  // measured again, which takes no longer than that either.
+  // What it is charged for is more than it has, until it is measured again,
+  // which takes no longer than that either. The same of relatives, for as long
+  // as they write.
   bool AwaitsMeasurement();
+  bool RelativesAwaitMeasurement() const;
   // Another one has more than it is granted, or ends: there will be room.
   bool OthersGiveWay() const;
   // The futex of this process's place; nullptr: it has none.
@@ -131,6 +133,10 @@ class TreeBudget {
   // False: it found no place, or has left. A thread that saw it in may still
   // write to the place.
   bool IsIn() const { return !left_.load(std::memory_order_acquire); }
+  // Nobody has taken us for dead, and the place for another.
+  bool IsOurs() const {
+    return __atomic_load_n(&member_->pid, __ATOMIC_ACQUIRE) == joined_as_;
+  }
   uzswap_tree* Own() { return reinterpret_cast<uzswap_tree*>(own_); }
   const void* OwnTable() const { return own_; }
   PageCount Outside() const;
@@ -156,7 +162,8 @@ class TreeBudget {
 
   uzswap_tree* tree_ = nullptr;
   uzswap_member* member_ = nullptr;
-  uint32_t joined_as_ = 0;  // pid
+  uint32_t joined_as_ = 0;        // pid
+  uint32_t ended_looked_ms_ = 0;  // with the lock
   std::atomic<bool> left_{true};
   bool quiet_ = false;
   std::atomic<bool> crowded_{false};

@@ -22,7 +22,7 @@ constinit std::atomic<uint64_t> patched{0}, dispatched_calls{0}, unlisted{0};
 constinit int owner = 0;
 
 constexpr uint32_t kEventsBetween = 256;
-// About 50 ms. A process that is killed, or waits, has said what it has.
+// About 50 ms: what a process has is known when it is killed, or waits.
 constexpr uint64_t kCyclesBetween = 150'000'000;
 constinit std::atomic<uint64_t> published{0};  // cycles
 

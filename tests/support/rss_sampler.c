@@ -7,7 +7,10 @@
 //   tree N      the highest sum; a page that a fork shares counts each time
 //   samples N
 // With --tree, less often, what counts for a limit of the whole tree, as well:
-//   pss N       the highest sum of Pss_Anon + Pss_Shmem, a page counted once
+//   pss N       the highest sum of Pss_Anon + Pss_Shmem, a page counted once,
+//   that
+//               three looks agreed on
+//   look N      the highest of a single look
 //   processes N most at a time
 // Processes named "uzswap" do not count there: that is who keeps the limit.
 #include <ctype.h>
@@ -110,7 +113,7 @@ static long ShareOf(pid_t pid) {
 }
 
 static long highest, highest_sum, samples;
-static long highest_share, most_processes;
+static long highest_share, highest_look, most_processes;
 
 static long SumOfShares(void) {
   long sum = 0, processes = 0;
@@ -129,6 +132,7 @@ static long SumOfShares(void) {
 // at three times.
 static void SampleShares(void) {
   long sum = SumOfShares();
+  if (sum > highest_look) highest_look = sum;
   for (int i = 0; i < 2 && sum > highest_share; ++i) {
     const long again = SumOfShares();
     if (again < sum) sum = again;
@@ -158,7 +162,8 @@ static int Report(const char* path, int of_tree) {
   fprintf(out, "process %ld\ntree %ld\nsamples %ld\n", highest, highest_sum,
           samples);
   if (of_tree) {
-    fprintf(out, "pss %ld\nprocesses %ld\n", highest_share, most_processes);
+    fprintf(out, "pss %ld\nlook %ld\nprocesses %ld\n", highest_share,
+            highest_look, most_processes);
   }
   fclose(out);
   return 0;
