@@ -178,6 +178,7 @@ class Pager {
   // reclaim.cc
   // False: there is no room, and whoever wants it waits (WaitForRoom).
   bool Reserve(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
+  bool FindRoom(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   bool Reclaim(PageCount pages) UZSWAP_REQUIRES_SHARED(core_.map_lock);
   void KeepStuck(const BlockList::Victims& victims);
   PageCount EvictOldest(bool move) UZSWAP_REQUIRES_SHARED(core_.map_lock);

@@ -30,6 +30,13 @@ constexpr uint32_t kMeasureEvery = 64;
 // F8: takes frames from the budget before they are taken from the system.
 bool Pager::Reserve(PageCount pages) {
   lockdep::MightReclaim();
+  if (!FindRoom(pages)) return NoRoom(pages);
+  patience_.FoundRoom();
+  patience_to_measure_.FoundRoom();
+  return true;
+}
+
+bool Pager::FindRoom(PageCount pages) {
   Budget& budget = core_.budget;
   if (budget.TryReserve(pages, budget.min())) return true;
   if (budget.Ask(pages + budget.low()) &&
@@ -39,13 +46,9 @@ bool Pager::Reserve(PageCount pages) {
   const uint64_t begin = os::Cycles();
   const bool made = Reclaim(pages);
   core_.Count(PagerCounter::evict_cycles, os::Cycles() - begin);
-  if (made) {
-    patience_.FoundRoom();
-    patience_to_measure_.FoundRoom();
-    return true;
-  }
+  if (made) return true;
   budget.Measure();
-  return budget.TryReserve(pages, 0) || NoRoom(pages);
+  return budget.TryReserve(pages, 0);
 }
 
 bool Pager::Reclaim(PageCount pages) {
