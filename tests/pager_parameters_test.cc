@@ -63,7 +63,9 @@ TEST_F(PagerParameters, ContextsThatGoLeaveNoRoomThatIsNotThere) {
       if (i % 16 == 0) most = std::max(most, RssBytes());
     }
   }
+#if !defined(__SANITIZE_ADDRESS__)  // it keeps what was freed
   EXPECT_LE(most, limit_ + limit_ / 50);
+#endif
   uzswap_munmap(memory, kBytes);
 }
 
