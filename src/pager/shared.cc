@@ -53,7 +53,7 @@ void Pager::ShareAll(PageState from) {
     const ManagedRange& range = core_.ranges.At(i);
     core_.managed.ForEachTouched(
         range.start / kPageSize, range.end / kPageSize,
-        [&](uint64_t at, uint64_t to) {
+        [&](uint64_t at, uint64_t to) UZSWAP_NO_THREAD_SAFETY_ANALYSIS {
           ShareIn({at * kPageSize, to * kPageSize}, from);
         });
   }
