@@ -88,3 +88,13 @@ kill $pid
 code=0
 wait $pid || code=$?
 [ "$code" = 143 ] || fail "a waiting program cannot be ended: $code"
+
+# Whoever cannot share the limit says so.
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+  timeout 60 "$uzswap" run --quiet --memory 32M -- setpriv --reuid=65534 \
+    --regid=65534 --clear-groups /bin/echo other >"$work/out" 2>"$work/err" ||
+    fail "$(cat "$work/err")"
+  [ "$(cat "$work/out")" = other ] || fail "$(cat "$work/out")"
+  grep -q '^uzswap: echo .*a limit of its own' "$work/err" ||
+    fail "it does not say that it has a limit of its own: $(cat "$work/err")"
+fi

@@ -105,21 +105,29 @@ int64_t Exec(const SyscallFrame& frame) {
   const bool at = frame.number() == SYS_execveat;
   Copies copies;
   const uint64_t path = copies.String(at ? frame.rsi : frame.rdi);
+  // A search along PATH copies no arguments, and gives nothing up, for what is
+  // not there.
+  int64_t found = 0;
+  if (copies.error() == 0 && !at) {
+    found =
+        os::Syscall(SYS_faccessat, AT_FDCWD, static_cast<int64_t>(path), F_OK);
+    // It looks with the real user's rights; execve has its own answers.
+    if (found != -ENOENT && found != -ENOTDIR) found = 0;
+  }
   uint64_t argv = 0;
   uint64_t envp = 0;
-  if (copies.error() == 0) argv = copies.Array(at ? frame.rdx : frame.rsi);
-  if (copies.error() == 0) envp = copies.Array(at ? frame.r10 : frame.rdx);
+  if (copies.error() == 0 && found == 0) {
+    argv = copies.Array(at ? frame.rdx : frame.rsi);
+    envp = copies.Array(at ? frame.r10 : frame.rdx);
+  }
   ThreadBlock& block = ThisThread();
   block.exec_copy = copies.base();
   block.exec_copy_bytes = kMaxBytes;
-  if (copies.error() != 0) {
+  if (copies.error() != 0 || found != 0) {
     FreeExecCopy(block);
-    return -copies.error();
+    return copies.error() != 0 ? -copies.error() : found;
   }
-  // A search along PATH gives nothing up for what is not there.
-  const bool there = at || os::Syscall(SYS_faccessat, AT_FDCWD,
-                                       static_cast<int64_t>(path), F_OK) == 0;
-  const bool reports = OwnsReport() && there;
+  const bool reports = OwnsReport();
   if (reports) {
     PublishReport(UZSWAP_RECORD_EXECED);
     uzswap_leave_tree();

@@ -6,8 +6,10 @@
 #include <sys/syscall.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 
+#include "base/check.h"
 #include "base/lockdep.h"
 #include "base/os.h"
 #include "preload/arguments.h"
@@ -58,6 +60,14 @@ void OpenReport(const char* path, const char* program) {
                       PROT_READ | PROT_WRITE, MAP_SHARED, fd.value(), 0);
       os::Close(fd.value());
       if (r > 0) report = reinterpret_cast<uzswap_report*>(r);
+    } else if (fd.status().error() == EACCES || fd.status().error() == EPERM) {
+      Line line;
+      line
+          << program << " (" << os::ProcessId()
+          << ") may not reach the run that it belongs to, since it has another "
+             "user or user namespace: it has a limit of its own, as large, and "
+             "is in no summary";
+      Log(line);
     }
     if (report != nullptr && (report->magic != UZSWAP_REPORT_MAGIC ||
                               report->record_bytes != sizeof(uzswap_record))) {
