@@ -94,7 +94,7 @@ class TreeLimits {
   struct Measured {
     uint64_t pages = 0;
     bool family = false;
-    bool torn = false;  // a fork came between: not all are measured
+    bool torn = false;  // who shares what changed: nobody is charged
   };
   Measured ChargeShared();
   void ChargeMember(uzswap_member& member, uint32_t pid, const Seen& seen,

@@ -20,7 +20,7 @@ constexpr PageCount kMaxReserve = 4096;
 // Tries for the lock: some microseconds.
 constexpr unsigned kLockTries = 200;
 // Cycles after a question in vain before the next.
-constexpr uint64_t kPatience = 400000;
+constexpr uint64_t kAskAgainCycles = 400000;
 constexpr uint32_t kDeadEveryMs = 20;
 // For what a process has to be gone after its end.
 constexpr uint32_t kEndedMs = 5000;
@@ -410,7 +410,7 @@ bool TreeBudget::Ask(PageCount used, PageCount wanted) {
   Store(member_->granted, std::min(own + more, std::max(own, most())));
   Unlock();
   if (more == 0) {
-    not_before_.store(now + kPatience, std::memory_order_relaxed);
+    not_before_.store(now + kAskAgainCycles, std::memory_order_relaxed);
   }
   return more > 0;
 }

@@ -7,9 +7,8 @@
 //   tree N      the highest sum; a page that a fork shares counts each time
 //   samples N
 // With --tree, less often, what counts for a limit of the whole tree, as well:
-//   pss N       the highest sum of Pss_Anon + Pss_Shmem, a page counted once,
-//   that
-//               three looks agreed on
+//   pss N       the highest sum of Pss_Anon + Pss_Shmem, a page counted once;
+//               the least of three looks
 //   look N      the highest of a single look
 //   processes N most at a time
 // Processes named "uzswap" do not count there: that is who keeps the limit.
