@@ -200,8 +200,8 @@ void DeclareOptions(CLI::App& run, OptionTexts* texts) {
   const Adder add{run};
   add("-m,--memory", &texts->memory, "UZSWAP_MEMORY",
       "SIZE|auto: memory that the program and all that it\nstarts may have "
-      "together, all included (512M, 1.5G,\nat least 16M); "
-      "auto: what the cgroup allows, and following\nthat");
+      "together, all included (512M, 1.5G,\nat least 16M); auto: what the "
+      "cgroup allows, and\nfollowing that");
   add("--process-memory", &texts->process_memory, "UZSWAP_PROCESS_MEMORY",
       "SIZE: memory that each single process may have");
   add("--soft-memory", &texts->soft_memory, "UZSWAP_SOFT_MEMORY",
